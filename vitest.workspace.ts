@@ -1,8 +1,11 @@
 import { existsSync, readdirSync } from "node:fs"
 import { defineConfig } from "vitest/config"
 
-// Slow tests are files named `*.slow.test.ts`; they run in a stage of their own.
+// Slow tests are the files named `*.slow.test.ts`; `pnpm test:slow` runs them and `pnpm test` does not.
 const slow = process.env["POOLKIT_STAGE"] === "slow"
+
+// Where to write a report that `.ci/run` counts tests from.
+const report = process.env["POOLKIT_REPORT"]
 
 const packages = readdirSync(new URL("packages", import.meta.url)).filter((name) =>
   existsSync(new URL(`packages/${name}/test`, import.meta.url))
@@ -11,8 +14,9 @@ const packages = readdirSync(new URL("packages", import.meta.url)).filter((name)
 export default defineConfig({
   test: {
     passWithNoTests: slow,
+    reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
     projects: packages.map((name) => ({
-      extends: true,
+      extends: true as const,
       test: {
         name,
         include: [`packages/${name}/test/**/*${slow ? ".slow" : ""}.test.ts`],
