@@ -1,0 +1,335 @@
+/**
+ * One connection shared by all borrowers: HTTP/2's kind.
+ *
+ * @since 0.1.0
+ */
+import type * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type { ConnectionPool, EvictReason, PoolOptions, PoolStats, WaitOutcome } from "./ConnectionPool.ts"
+import { Closed, PoolError, QueueFull } from "./ConnectionPool.ts"
+import { monotonic } from "./internal/alarm.ts"
+import { Attempt } from "./internal/attempt.ts"
+import { type Connection, nextId } from "./internal/connection.ts"
+import { Connections, type Kind } from "./internal/connections.ts"
+import type { Lender, Loan } from "./internal/loan.ts"
+import { settings } from "./internal/options.ts"
+import { Pool } from "./internal/pool.ts"
+
+/**
+ * A pool with one lendable connection, shared by all its borrowers.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SingletonPool<out Conn, out E = never> extends ConnectionPool<void, Conn, E> {}
+
+/**
+ * Options of a singleton.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SingletonPoolOptions<Conn, E, R, RV = never> extends Omit<
+  PoolOptions<Conn, E, R, RV>,
+  "maxSize" | "maxConnecting"
+> {}
+
+/**
+ * Makes a singleton that lives as long as the current scope.
+ *
+ * **Details**
+ *
+ * The first caller starts an attempt, later ones join it: all get the same
+ * connection or the same `Cause`, and a failure is forgotten, so that the next
+ * call starts afresh (after `backoff`). Interrupting a caller affects only that caller. When the
+ * connection closes, retires or is evicted, the next call opens a new one
+ * while earlier borrowers finish on the old one, which closes after the last
+ * of them.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <Conn, E, R, RV = never>(
+  options: SingletonPoolOptions<Conn, E, R, RV>
+): Effect.Effect<SingletonPool<Conn, E>, never, Exclude<R | RV, Scope.Scope> | Scope.Scope> =>
+  Effect.uninterruptible(
+    Effect.flatMap(Effect.context<never>(), (context) => {
+      const singleton = new Singleton<Conn, E>(options as SingletonPoolOptions<Conn, E, never>, context)
+      const pool = new Pool<Conn, E>(singleton, singleton.connections)
+      return Effect.as(
+        Effect.addFinalizer(() => pool.drain()),
+        pool
+      )
+    })
+  )
+
+/**
+ * Makes a layer that provides a singleton as `tag`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <I, Conn, E, R, RV = never>(
+  tag: Context.Service<I, SingletonPool<Conn, E>>,
+  options: SingletonPoolOptions<NoInfer<Conn>, NoInfer<E>, R, RV>
+): Layer.Layer<I, never, Exclude<R | RV, Scope.Scope>> => Layer.effect(tag, make(options)) as never
+
+/**
+ * - `Empty`: no connection to lend, nobody waits
+ * - `Making`: callers share the outcome of one attempt; it is missing while
+ *   the pool backs off
+ * - `Ready`: the connection to lend
+ */
+type State<Conn, E> =
+  | { readonly _tag: "Empty" }
+  | Making<Conn, E>
+  | { readonly _tag: "Ready"; readonly connection: Connection<Conn> }
+
+interface Making<Conn, E> {
+  readonly _tag: "Making"
+  readonly made: Deferred.Deferred<void, E | PoolError>
+  readonly callers: Set<Loan<Conn, E | PoolError>>
+  attempt: Attempt<Conn> | undefined
+}
+
+const empty = { _tag: "Empty" } as const
+
+class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
+  readonly connections: Connections<Conn, E>
+  private state: State<Conn, E> = empty
+
+  constructor(options: SingletonPoolOptions<Conn, E, never>, context: Context.Context<never>) {
+    const single = { ...options, maxSize: 1, maxConnecting: 1 }
+    this.connections = new Connections(single, settings("SingletonPool", single), context, this)
+  }
+
+  // ---------------------------------------------------------------------------
+  // Taking
+  // ---------------------------------------------------------------------------
+
+  take(loan: Loan<Conn, E | PoolError>): Effect.Effect<void, E | PoolError> | undefined {
+    if (this.connections.state !== "open") return closed
+    // The scope it was meant for had closed.
+    if (loan.phase === "ended") return Effect.interrupt
+    if (this.lendReady(loan)) return undefined
+    const { maxPending, waitTimeout } = this.connections.settings
+    if (this.pending >= maxPending) return Effect.fail(new PoolError({ reason: new QueueFull({ maxPending }) }))
+    return Effect.timeoutOrElse(Effect.interruptible(this.join(loan)), {
+      duration: Duration.millis(waitTimeout),
+      orElse: () => this.timedOut(loan)
+    })
+  }
+
+  /** Lends the ready connection if there is one that may be lent at once. */
+  private lendReady(loan: Loan<Conn, E | PoolError>): boolean {
+    if (this.state._tag !== "Ready") return false
+    const { connection } = this.state
+    const reason = this.connections.rejects(connection)
+    if (reason !== undefined) this.retire(connection, reason)
+    if (reason !== undefined || this.connections.needsValidation(connection)) return false
+    connection.state = "used"
+    connection.borrowers++
+    connection.idleSince = undefined
+    connection.fresh = false
+    if (connection.uses++ > 0) this.connections.reused++
+    loan.held = connection
+    if (this.connections.observers.active) {
+      this.waitEnded(loan, "served")
+      loan.since = monotonic(this.connections.clock)
+      this.connections.observers.emit("borrowed", connection)
+    }
+    loan.phase = "lent"
+    return true
+  }
+
+  /** Shares the outcome of the attempt in flight, starting one if there is none. */
+  private join(loan: Loan<Conn, E | PoolError>): Effect.Effect<void, E | PoolError> {
+    return Effect.suspend(() => {
+      // Its fiber left while this one was on its way.
+      if (loan.phase === "ended") return Effect.interrupt
+      if (this.connections.state !== "open") return closed
+      if (this.lendReady(loan)) return Effect.void
+      const making = this.state._tag === "Making" ? this.state : this.makeOne()
+      making.callers.add(loan)
+      this.waitStarted(loan)
+      this.advance()
+      return Effect.flatMap(Deferred.await(making.made), () => this.join(loan))
+    })
+  }
+
+  private makeOne(): Making<Conn, E> {
+    const ready = this.state._tag === "Ready" ? this.state.connection : undefined
+    const making: Making<Conn, E> = {
+      _tag: "Making",
+      made: Deferred.makeUnsafe(),
+      callers: new Set(),
+      attempt: undefined
+    }
+    this.state = making
+    // It was ready but must prove itself first.
+    if (ready !== undefined) this.connections.validate(ready, (making.attempt = new Attempt<Conn>()))
+    return making
+  }
+
+  /** Starts the attempt that callers wait for, unless it is under way or must wait for the backoff. */
+  private advance(): void {
+    const making = this.state
+    if (making._tag === "Making" && making.attempt === undefined && this.connections.mayConnect()) {
+      making.attempt = new Attempt<Conn>()
+      this.connections.connect(making.attempt)
+    }
+    this.connections.backoff.wake(this.state._tag === "Making" && this.state.attempt === undefined)
+  }
+
+  private timedOut(loan: Loan<Conn, E | PoolError>): Effect.Effect<never, PoolError> {
+    const attempt = this.state._tag === "Making" ? this.state.attempt : undefined
+    const phase = attempt === undefined ? "wait" : attempt.validates === undefined ? "connect" : "validate"
+    this.connections.timedOut++
+    const error = this.connections.waitTimeout(phase, this.connections.settings.waitTimeout)
+    this.waitEnded(loan, "timedOut")
+    return Effect.fail(error)
+  }
+
+  // ---------------------------------------------------------------------------
+  // Returning
+  // ---------------------------------------------------------------------------
+
+  end(loan: Loan<Conn, E | PoolError>): void {
+    const phase = loan.phase
+    loan.phase = "ended"
+    if (phase === "lent") this.giveBack(loan, loan.held!)
+    else if (phase === "new" && this.state._tag === "Making") this.leave(loan, this.state)
+  }
+
+  private giveBack(loan: Loan<Conn, E | PoolError>, connection: Connection<Conn>): void {
+    connection.borrowers--
+    if (this.connections.observers.active) {
+      this.connections.observers.emit("returned", connection, this.connections.since(loan.since))
+    }
+    // A pool that drained has closed it under its borrowers.
+    if (connection.state !== "used") return
+    const reason = this.connections.rejects(connection)
+    if (reason !== undefined) this.retire(connection, reason)
+    else if (connection.borrowers === 0) {
+      connection.state = "idle"
+      connection.idleSince = this.connections.clock.currentTimeMillisUnsafe()
+    }
+  }
+
+  private leave(loan: Loan<Conn, E | PoolError>, making: Making<Conn, E>): void {
+    if (!making.callers.delete(loan)) return
+    this.waitEnded(loan, "interrupted")
+    if (making.callers.size > 0) return
+    const { attempt } = making
+    if (attempt !== undefined && (attempt.validates !== undefined || !this.connections.settings.cancelAbandoned)) return
+    this.state = empty
+    if (attempt !== undefined) this.connections.discard(attempt)
+    this.advance()
+  }
+
+  invalidate(loan: Loan<Conn, E | PoolError>): void {
+    if (loan.phase === "lent") this.connections.condemn(loan.held!, "invalidated")
+  }
+
+  /** Never lends it again; it closes after its last borrower. */
+  private retire(connection: Connection<Conn>, reason: EvictReason): void {
+    connection.verdict ??= reason
+    this.condemned(connection)
+    if (connection.borrowers === 0) this.connections.evict(connection, reason)
+  }
+
+  // ---------------------------------------------------------------------------
+  // What the connections tell
+  // ---------------------------------------------------------------------------
+
+  opened(connection: Connection<Conn>): void {
+    this.ready(connection)
+  }
+
+  failed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError> | undefined): void {
+    if (this.state._tag !== "Making" || this.state.attempt !== attempt) return
+    this.state.attempt = undefined
+    if (cause !== undefined) this.settle(this.state, Exit.failCause(cause), "failed")
+    this.advance()
+  }
+
+  validated(connection: Connection<Conn>, attempt: Attempt<Conn>, healthy: boolean): void {
+    if (this.state._tag !== "Making" || this.state.attempt !== attempt) return
+    this.state.attempt = undefined
+    if (healthy) this.ready(connection)
+    else if (this.state.callers.size === 0) this.state = empty
+    this.advance()
+  }
+
+  forget(connection: Connection<Conn>): void {
+    this.condemned(connection)
+  }
+
+  condemned(connection: Connection<Conn>): void {
+    if (this.state._tag === "Ready" && this.state.connection === connection) this.state = empty
+  }
+
+  vacated(): void {
+    this.advance()
+  }
+
+  stopped(): void {
+    if (this.state._tag === "Making")
+      this.settle(this.state, Exit.fail(new PoolError({ reason: new Closed() })), "closed")
+  }
+
+  private ready(connection: Connection<Conn>): void {
+    const making = this.state
+    connection.state = "idle"
+    // Opened or checked a moment ago: its callers need no check, whoever comes later does.
+    connection.fresh = making._tag === "Making" && making.callers.size > 0
+    this.state = { _tag: "Ready", connection }
+    if (making._tag === "Making") Deferred.doneUnsafe(making.made, Exit.void)
+  }
+
+  private settle(making: Making<Conn, E>, exit: Exit.Exit<never, E | PoolError>, outcome: WaitOutcome): void {
+    this.state = empty
+    for (const loan of making.callers) this.waitEnded(loan, outcome)
+    Deferred.doneUnsafe(making.made, exit)
+  }
+
+  private get pending(): number {
+    return this.state._tag === "Making" ? this.state.callers.size : 0
+  }
+
+  stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers"> {
+    let idle = 0
+    let used = 0
+    let borrowers = 0
+    for (const connection of this.connections.all) {
+      borrowers += connection.borrowers
+      if (connection.state === "idle") idle++
+      else if (connection.verdict === undefined) used++
+    }
+    const draining = this.connections.all.size - idle - used
+    return { idle, used, borrowers, closing: this.connections.closing + draining, pending: this.pending }
+  }
+
+  private waitStarted(loan: Loan<Conn, E | PoolError>): void {
+    if (!this.connections.observers.active || loan.waiter > 0) return
+    loan.waiter = nextId()
+    loan.since = monotonic(this.connections.clock)
+    this.connections.observers.emit("waitStarted", loan.waiter)
+  }
+
+  private waitEnded(loan: Loan<Conn, E | PoolError>, outcome: WaitOutcome): void {
+    if (!this.connections.observers.active || loan.waiter === 0) return
+    this.connections.observers.emit("waitEnded", loan.waiter, outcome, this.connections.since(loan.since))
+    loan.waiter = 0
+  }
+}
+
+const closed: Effect.Effect<never, PoolError> = Effect.suspend(() =>
+  Effect.fail(new PoolError({ reason: new Closed() }))
+)

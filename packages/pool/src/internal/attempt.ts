@@ -1,0 +1,37 @@
+/**
+ * Something that runs on a fiber of the pool and may yield a connection for a
+ * waiter: an attempt to open one, or the validation of one that is open.
+ */
+import type { Exit } from "effect/Exit"
+import type { Fiber } from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import { type Connection, nextId } from "./connection.ts"
+
+export class Attempt<Conn, Owner = unknown> {
+  readonly id: number = nextId()
+  readonly scope: Scope.Closeable = Scope.makeUnsafe()
+  /** The waiter that started it, or took it over; at most one. */
+  owner: Owner | undefined = undefined
+  validates: Connection<Conn> | undefined = undefined
+  fiber: Fiber<unknown, unknown> | undefined = undefined
+  startedAt = 0
+  ended = false
+  private timer: Fiber<void> | undefined = undefined
+
+  /** Follows `fiber`, which may have ended already, until `end`; a deadline is set only if it has not. */
+  start<A, E>(fiber: Fiber<A, E>, onExit: (exit: Exit<A, E>) => void, timer: () => Fiber<void> | undefined): void {
+    this.fiber = fiber
+    // Given up while its first steps ran.
+    if (this.ended) return fiber.interruptUnsafe()
+    fiber.addObserver(onExit)
+    if (!this.ended) this.timer = timer()
+  }
+
+  /** Ends the attempt; false if it had ended before, so that whoever comes second does nothing. */
+  end(): boolean {
+    if (this.ended) return false
+    this.ended = true
+    this.timer?.interruptUnsafe()
+    return true
+  }
+}

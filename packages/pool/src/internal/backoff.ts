@@ -1,0 +1,107 @@
+/**
+ * The pause between a failed attempt and the next one of a pool.
+ *
+ * There is one pause however many attempts failed, and its timer runs only
+ * while somebody waits for its end.
+ */
+import type { Cause } from "effect/Cause"
+import type { Clock } from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { Fiber } from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
+import { Alarm, monotonic, type Run } from "./alarm.ts"
+
+type Step<E> = Effect.Success<ReturnType<typeof Schedule.toStep<unknown, Cause<E>, never, never>>>
+
+export class Backoff<E> {
+  /** From a failure until a success. */
+  failing = false
+  lastFailure: Cause<unknown> | undefined = undefined
+
+  private readonly schedule: Schedule.Schedule<unknown, Cause<E>>
+  private readonly run: Run
+  private readonly clock: Clock
+  private readonly ended: () => void
+  private readonly alarm: Alarm
+  private step: Step<E> | undefined = undefined
+  private stepping: Fiber<unknown> | undefined = undefined
+  private delay = 0
+  /** When the pause ends; `Infinity` until the schedule has said so. */
+  private until: number | undefined = undefined
+
+  constructor(schedule: Schedule.Schedule<unknown, Cause<E>>, run: Run, clock: Clock, ended: () => void) {
+    this.schedule = schedule
+    this.run = run
+    this.clock = clock
+    this.ended = ended
+    this.alarm = new Alarm(run, clock, ended)
+  }
+
+  get resting(): boolean {
+    if (this.until === undefined) return false
+    if (this.until > monotonic(this.clock)) return true
+    this.until = undefined
+    return false
+  }
+
+  success(): void {
+    this.failing = false
+    this.step = undefined
+    this.delay = 0
+    this.until = undefined
+    this.alarm.clear()
+  }
+
+  failure(cause: Cause<E>): void {
+    this.failing = true
+    this.lastFailure = cause
+    // Attempts that were in flight when the pause began must not lengthen it.
+    if (this.resting) return
+    this.until = Infinity
+    let returned = false
+    this.stepping = this.run(
+      Effect.map(this.next(cause), () => {
+        if (this.until !== Infinity) return
+        this.until = monotonic(this.clock) + this.delay
+        if (returned) this.ended()
+      })
+    )
+    returned = true
+  }
+
+  /** Makes the pause that just began last for `millis` at least. */
+  atLeast(millis: number): void {
+    const until = monotonic(this.clock) + millis
+    if (this.until === undefined || this.until < until) this.until = until
+  }
+
+  /** Sets `delay` to the schedule's next; at its end the last delay stays and the schedule starts again. */
+  private next(cause: Cause<E>): Effect.Effect<void> {
+    return Effect.flatMap(
+      this.step === undefined ? Schedule.toStep(this.schedule) : Effect.succeed(this.step),
+      (step) =>
+        Effect.matchCause(step(this.clock.currentTimeMillisUnsafe(), cause), {
+          onSuccess: ([, delay]) => {
+            this.step = step
+            this.delay = Duration.toMillis(delay)
+          },
+          onFailure: () => {
+            this.step = undefined
+          }
+        })
+    )
+  }
+
+  /** Sets the timer for the end of the pause, or clears it when nobody waits. */
+  wake(demand: boolean): void {
+    if (!demand || !this.resting) this.alarm.clear()
+    else if (this.until !== Infinity) this.alarm.set(this.until!)
+  }
+
+  stop(): void {
+    this.until = undefined
+    this.alarm.clear()
+    this.stepping?.interruptUnsafe()
+  }
+}

@@ -1,0 +1,463 @@
+/**
+ * The connections of one pool: opens, checks, evicts, closes and counts them.
+ * What a kind does with them (who waits, who gets which) is the kind's own
+ * business; it is told through `Kind`.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { Fiber } from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
+import type { EvictReason, Keep, Observer, PoolOptions } from "../ConnectionPool.ts"
+import { PoolError, WaitTimeout } from "../ConnectionPool.ts"
+import type { PoolStats } from "../ConnectionPool.ts"
+import * as Connector from "../Connector.ts"
+import { monotonic, type Run } from "./alarm.ts"
+import { type Attempt } from "./attempt.ts"
+import { Backoff } from "./backoff.ts"
+import { Connection, nextId } from "./connection.ts"
+import { Observers } from "./observers.ts"
+import type { Settings } from "./options.ts"
+
+/** What a kind is told. Every call is synchronous and happens when the pool's state is consistent. */
+export interface Kind<Conn, E> {
+  /** `attempt` opened a connection that may be lent. */
+  opened(connection: Connection<Conn>, attempt: Attempt<Conn>): void
+  /** `attempt` ended without a connection; `cause` is undefined if that is nobody's error. */
+  failed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError> | undefined): void
+  /** The validation `attempt` found its connection healthy, or the connection is gone. */
+  validated(connection: Connection<Conn>, attempt: Attempt<Conn>, healthy: boolean): void
+  /** An idle connection is being evicted: forget it. */
+  forget(connection: Connection<Conn>): void
+  /** A used connection must not be lent again. */
+  condemned(connection: Connection<Conn>): void
+  /** Room, or the permission to connect, may have appeared. */
+  vacated(): void
+  /** The pool drains: fail all waiters. */
+  stopped(): void
+  stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers">
+}
+
+export class Connections<Conn, E> {
+  readonly settings: Settings<E>
+  readonly run: Run
+  readonly clock: Clock.Clock
+  readonly observers: Observers
+  readonly backoff: Backoff<E | PoolError>
+  /** Everything opened and not evicted yet. */
+  readonly all = new Set<Connection<Conn>>()
+  readonly connecting = new Set<Attempt<Conn>>()
+  closing = 0
+  state: "open" | "draining" | "closed" = "open"
+  created = 0
+  closed = 0
+  reused = 0
+  failed = 0
+  timedOut = 0
+
+  private readonly options: PoolOptions<Conn, E, unknown, unknown>
+  private readonly context: Context.Context<never>
+  private readonly kind: Kind<Conn, E>
+  private readonly validating = new Set<Attempt<Conn>>()
+  private readonly open: Effect.Effect<Conn, E>
+  private guards: ReadonlyArray<Keep<Conn>> = []
+  private onClosed: Array<() => void> = []
+  private deadline: Fiber<void> | undefined = undefined
+  private forceAt = Infinity
+
+  constructor(
+    options: PoolOptions<Conn, E, unknown, unknown>,
+    settings: Settings<E>,
+    context: Context.Context<never>,
+    kind: Kind<Conn, E>
+  ) {
+    this.options = options
+    this.settings = settings
+    // Connections outlive the call that asked for them, so its span must not adopt them.
+    this.context = Context.omit(Tracer.ParentSpan)(context) as Context.Context<never>
+    this.run = Effect.runForkWith(this.context)
+    this.clock = Context.get(context, Clock.Clock)
+    this.kind = kind
+    this.observers = new Observers(this.run)
+    this.backoff = new Backoff(settings.backoff, this.run, this.clock, () => kind.vacated())
+    this.open = Effect.suspend(() => options.connect()) as Effect.Effect<Conn, E>
+  }
+
+  // ---------------------------------------------------------------------------
+  // Opening
+  // ---------------------------------------------------------------------------
+
+  /** Whether an attempt may start now, as far as it is not a matter of room. */
+  mayConnect(): boolean {
+    return (
+      this.state === "open" &&
+      this.connecting.size < this.settings.maxConnecting &&
+      // While the peer fails, one attempt at a time finds out whether it is back.
+      (!this.backoff.failing || this.connecting.size === 0) &&
+      !this.backoff.resting
+    )
+  }
+
+  /** Starts `attempt`, which may end before this returns. */
+  connect(attempt: Attempt<Conn>): void {
+    this.connecting.add(attempt)
+    if (this.observers.active) {
+      attempt.startedAt = monotonic(this.clock)
+      this.observers.emit("connecting", attempt.id)
+    }
+    const annotations = new Map<string, unknown>()
+    const context = Context.add(
+      Context.add(this.context, Scope.Scope, attempt.scope),
+      Connector.Annotations,
+      annotations
+    ) as Context.Context<never>
+    attempt.start(
+      Effect.runForkWith(context)(this.open),
+      (exit) => this.connectEnded(attempt, exit, annotations),
+      this.timer(this.settings.connectTimeout, () => this.connectTimedOut(attempt))
+    )
+  }
+
+  /** Gives up an attempt. What it may still open is closed. */
+  discard(attempt: Attempt<Conn>): void {
+    if (!attempt.end()) return
+    this.connecting.delete(attempt)
+    attempt.fiber?.interruptUnsafe()
+    this.close(attempt.scope, attempt.fiber)
+  }
+
+  private connectEnded(attempt: Attempt<Conn>, exit: Exit.Exit<Conn, E>, annotations: Map<string, unknown>): void {
+    if (!attempt.end()) return
+    this.connecting.delete(attempt)
+    if (Exit.isSuccess(exit)) return this.connected(attempt, exit.value, annotations)
+    this.close(attempt.scope)
+    this.connectFailed(attempt, exit.cause)
+  }
+
+  private connectTimedOut(attempt: Attempt<Conn>): void {
+    if (attempt.ended) return
+    this.discard(attempt)
+    const { connectTimeout } = this.settings
+    this.connectFailed(attempt, Cause.fail(this.waitTimeout("connect", connectTimeout)))
+  }
+
+  private connectFailed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError>): void {
+    this.failed++
+    if (this.observers.active) this.observers.emit("connectFailed", attempt.id, cause, this.since(attempt.startedAt))
+    this.backoff.failure(cause)
+    this.kind.failed(attempt, cause)
+  }
+
+  private connected(attempt: Attempt<Conn>, value: Conn, annotations: Map<string, unknown>): void {
+    const now = this.clock.currentTimeMillisUnsafe()
+    const connection = new Connection(attempt.id, value, attempt.scope, now, annotations)
+    this.admit(connection, this.since(attempt.startedAt))
+    const defect = this.watch(connection)
+    if (defect !== undefined) {
+      this.evict(connection, "unhealthy")
+      return this.connectFailed(attempt, defect)
+    }
+    const reason = this.rejects(connection)
+    if (reason === undefined) {
+      this.backoff.success()
+      return this.kind.opened(connection, attempt)
+    }
+    // Dead on arrival. Without the backoff a waiter would make the pool open and close in a busy loop.
+    this.evict(connection, reason)
+    this.failed++
+    this.backoff.failure(Cause.die(new Error(`a connection was rejected as soon as it was open (${reason})`)))
+    this.kind.failed(attempt, undefined)
+  }
+
+  /** Counts an open connection in; `watch` comes next. */
+  private admit(connection: Connection<Conn>, elapsed: number): void {
+    this.created++
+    this.all.add(connection)
+    if (this.observers.active) this.observers.emit("connected", connection, elapsed)
+  }
+
+  private watch(connection: Connection<Conn>): Cause.Cause<never> | undefined {
+    if (this.options.watch === undefined) return undefined
+    try {
+      const unwatch = this.options.watch(connection.value, {
+        retire: () => this.condemn(connection, "closed"),
+        capacityChanged: () => this.kind.vacated()
+      })
+      if (connection.state === "closing" || connection.state === "closed") unwatch?.()
+      else connection.unwatch = unwatch ?? undefined
+      return undefined
+    } catch (defect) {
+      return Cause.die(defect)
+    }
+  }
+
+  /** Takes over a connection that somebody else opened; undefined if it is not fit to be lent. */
+  adopt(value: Conn, close: Effect.Effect<unknown> | undefined): Connection<Conn> | undefined {
+    const scope = Scope.makeUnsafe()
+    if (close !== undefined) this.run(Scope.addFinalizer(scope, close))
+    const connection = new Connection(nextId(), value, scope, this.clock.currentTimeMillisUnsafe(), new Map())
+    this.admit(connection, 0)
+    const defect = this.watch(connection)
+    const reason = defect === undefined ? this.rejects(connection) : "unhealthy"
+    if (reason === undefined) return connection
+    this.evict(connection, reason)
+    return undefined
+  }
+
+  // ---------------------------------------------------------------------------
+  // Checking
+  // ---------------------------------------------------------------------------
+
+  /** Why the connection must not be lent, if so. */
+  rejects(connection: Connection<Conn>): EvictReason | undefined {
+    if (connection.verdict !== undefined) return connection.verdict
+    if (this.options.isOpen !== undefined) {
+      try {
+        if (!this.options.isOpen(connection.value)) return "closed"
+      } catch {
+        return "unhealthy"
+      }
+    }
+    if (this.guards.length === 0) return undefined
+    const now = this.clock.currentTimeMillisUnsafe()
+    for (const keep of this.guards) {
+      const reason = judge(keep, connection, now)
+      if (reason !== undefined) return reason
+    }
+    return undefined
+  }
+
+  /** Whether `validate` must run before the connection is lent. A fresh connection needs none. */
+  needsValidation(connection: Connection<Conn>): boolean {
+    if (this.options.validate === undefined) return false
+    if (connection.fresh) return false
+    return this.clock.currentTimeMillisUnsafe() - connection.idleSince! >= this.settings.validateAfter
+  }
+
+  /** Starts validating; `attempt` may end before this returns. */
+  validate(connection: Connection<Conn>, attempt: Attempt<Conn>): void {
+    connection.state = "validating"
+    attempt.validates = connection
+    this.validating.add(attempt)
+    const end = (healthy: boolean) => {
+      if (!attempt.end()) return
+      this.validating.delete(attempt)
+      const gone = connection.state !== "validating"
+      const reason = gone ? undefined : healthy ? this.rejects(connection) : "unhealthy"
+      if (reason !== undefined) this.evict(connection, reason)
+      this.kind.validated(connection, attempt, !gone && reason === undefined)
+    }
+    attempt.start(
+      this.run(Effect.suspend(() => this.options.validate!(connection.value)) as Effect.Effect<unknown, unknown>),
+      (exit) => end(Exit.isSuccess(exit)),
+      this.timer(this.settings.connectTimeout, () => {
+        attempt.fiber?.interruptUnsafe()
+        end(false)
+      })
+    )
+  }
+
+  readonly guard = (keep: Keep<Conn>): Effect.Effect<void, never, Scope.Scope> =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        this.guards = [...this.guards, keep]
+      }),
+      () =>
+        Effect.sync(() => {
+          this.guards = without(this.guards, keep)
+        })
+    )
+
+  readonly retain = (keep: Keep<Conn>): Effect.Effect<void> =>
+    Effect.sync(() => {
+      const now = this.clock.currentTimeMillisUnsafe()
+      for (const connection of Array.from(this.all)) {
+        if (connection.verdict !== undefined || !this.all.has(connection)) continue
+        const reason = judge(keep, connection, now)
+        if (reason !== undefined) this.condemn(connection, reason)
+      }
+    })
+
+  // ---------------------------------------------------------------------------
+  // Closing
+  // ---------------------------------------------------------------------------
+
+  /** Never lend it again: an idle connection closes now, others when they come back. */
+  condemn(connection: Connection<Conn>, reason: EvictReason): void {
+    if (connection.verdict !== undefined || connection.state === "closing" || connection.state === "closed") return
+    connection.verdict = reason
+    if (connection.state === "idle") this.evict(connection, reason)
+    else this.kind.condemned(connection)
+  }
+
+  /** Closes a connection, on a fiber of its own: a close that hangs or dies harms nobody. */
+  evict(connection: Connection<Conn>, reason: EvictReason): void {
+    if (connection.state === "closing" || connection.state === "closed") return
+    if (connection.state === "idle") this.kind.forget(connection)
+    connection.state = "closing"
+    connection.verdict ??= reason
+    this.all.delete(connection)
+    const unwatch = connection.unwatch
+    connection.unwatch = undefined
+    if (unwatch !== undefined) this.observers.isolate(unwatch)
+    if (this.observers.active) this.observers.emit("evicted", connection, reason)
+    this.close(connection.scope, undefined, () => {
+      connection.state = "closed"
+      this.closed++
+      if (this.observers.active) this.observers.emit("closed", connection)
+    })
+  }
+
+  /** Closes `scope`, after `fiber` if given; counts as closing until that has ended or `closeTimeout` passed. */
+  private close(scope: Scope.Closeable, fiber?: Fiber<unknown, unknown> | undefined, done?: () => void): void {
+    this.closing++
+    let ended = false
+    let timer: Fiber<void> | undefined
+    const end = () => {
+      if (ended) return
+      ended = true
+      timer?.interruptUnsafe()
+      this.closing--
+      done?.()
+      this.kind.vacated()
+      this.checkClosed()
+    }
+    const close = Effect.ignoreCause(Scope.close(scope, Exit.void), {
+      log: "Unhandled",
+      message: "A connection's close failed"
+    })
+    const closer = this.run(fiber === undefined ? close : Effect.andThen(awaitFiber(fiber), close))
+    closer.addObserver(end)
+    if (!ended) timer = this.timer(this.settings.closeTimeout, end)()
+  }
+
+  /** See `ConnectionPool.drain`. */
+  readonly drain = (options?: { readonly deadline?: Duration.Input | undefined }): Effect.Effect<void> =>
+    Effect.callback<void>((resume) => {
+      const { deadline } = options ?? {}
+      this.stop()
+      this.force(
+        deadline === undefined
+          ? this.settings.drainDeadline
+          : Math.max(0, Duration.toMillis(Duration.fromInputUnsafe(deadline)))
+      )
+      if (this.state === "closed") return resume(Effect.void)
+      const done = () => resume(Effect.void)
+      this.onClosed.push(done)
+      return Effect.sync(() => {
+        this.onClosed = without(this.onClosed, done)
+      })
+    })
+
+  private stop(): void {
+    if (this.state !== "open") return
+    this.state = "draining"
+    this.backoff.stop()
+    this.kind.stopped()
+    for (const attempt of Array.from(this.connecting)) this.discard(attempt)
+    for (const attempt of Array.from(this.validating)) {
+      attempt.end()
+      attempt.fiber?.interruptUnsafe()
+      this.validating.delete(attempt)
+      this.evict(attempt.validates!, "drain")
+    }
+    for (const connection of Array.from(this.all)) this.condemn(connection, "drain")
+    this.checkClosed()
+  }
+
+  /** Closes what borrowers still hold `after` milliseconds from now, or at an earlier deadline set before. */
+  private force(after: number): void {
+    if (this.state === "closed") return
+    const at = monotonic(this.clock) + after
+    if (after > 0 && at >= this.forceAt) return
+    this.forceAt = at
+    this.deadline?.interruptUnsafe()
+    this.deadline = undefined
+    if (this.all.size === 0) return
+    const closeAll = () => {
+      for (const connection of Array.from(this.all)) this.evict(connection, connection.verdict ?? "drain")
+    }
+    if (after <= 0) closeAll()
+    else this.deadline = this.timer(after, closeAll)()
+  }
+
+  private checkClosed(): void {
+    if (this.state !== "draining" || this.all.size > 0 || this.closing > 0) return
+    this.state = "closed"
+    this.deadline?.interruptUnsafe()
+    const waiting = this.onClosed
+    this.onClosed = []
+    for (const resume of waiting) resume()
+  }
+
+  // ---------------------------------------------------------------------------
+  // Helpers
+  // ---------------------------------------------------------------------------
+
+  waitTimeout(phase: "wait" | "connect" | "validate", after: number): PoolError {
+    return new PoolError({
+      reason: new WaitTimeout({
+        phase,
+        after: Duration.millis(after),
+        stats: this.stats(),
+        lastFailure: this.backoff.lastFailure
+      })
+    })
+  }
+
+  stats(): PoolStats {
+    const kind = this.kind.stats()
+    return {
+      idle: kind.idle,
+      used: kind.used,
+      connecting: this.connecting.size,
+      closing: kind.closing,
+      pending: kind.pending,
+      borrowers: kind.borrowers,
+      maxSize: this.settings.maxSize,
+      created: this.created,
+      closed: this.closed,
+      reused: this.reused,
+      failed: this.failed,
+      timedOut: this.timedOut
+    }
+  }
+
+  /** Milliseconds since a monotonic time; only observers ask. */
+  since(start: number): number {
+    return this.observers.active ? monotonic(this.clock) - start : 0
+  }
+
+  /** A timer to be started where it is needed; none for an infinite time. */
+  private timer(after: number, ring: () => void): () => Fiber<void> | undefined {
+    return () =>
+      after === Infinity
+        ? undefined
+        : this.run(Effect.flatMap(Effect.sleep(Duration.millis(after)), () => Effect.sync(ring)))
+  }
+}
+
+const awaitFiber = (fiber: Fiber<unknown, unknown>): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    fiber.addObserver(() => resume(Effect.void))
+  })
+
+/** A predicate's answer as a reason to evict, or undefined to keep. One that throws evicts. */
+const judge = <Conn>(keep: Keep<Conn>, connection: Connection<Conn>, now: number): EvictReason | undefined => {
+  try {
+    const answer = keep(connection.value, connection, now)
+    return answer === true ? undefined : answer === false ? "retain" : answer
+  } catch {
+    return "unhealthy"
+  }
+}
+
+/** `items` without the first `item`: the same predicate may be installed twice. */
+const without = <A>(items: ReadonlyArray<A>, item: A): Array<A> => {
+  const index = items.indexOf(item)
+  return index === -1 ? [...items] : [...items.slice(0, index), ...items.slice(index + 1)]
+}

@@ -1,0 +1,81 @@
+/**
+ * One borrower's business with a pool, from the call to the return: it waits
+ * in line as a waiter and is handed to the borrower as the lease.
+ *
+ * The rule that makes it safe to interrupt at any instant: whoever starts a
+ * loan has first installed a finalizer that calls `end`, and `end` undoes
+ * whatever state the loan is in.
+ */
+import * as Effect from "effect/Effect"
+import type { Exit } from "effect/Exit"
+import type { ConnectionInfo, Lease } from "../ConnectionPool.ts"
+import type { Attempt } from "./attempt.ts"
+import type { Connection } from "./connection.ts"
+import type { Waiter } from "./line.ts"
+
+/** What a kind does with loans. */
+export interface Lender<Conn, E> {
+  /**
+   * Lends to `loan` and returns undefined, or returns what to wait for. Call
+   * it only after a finalizer that calls `end` is in place.
+   */
+  take(loan: Loan<Conn, E>): Effect.Effect<void, E> | undefined
+  /** Undoes `take`, whatever it led to. Idempotent. */
+  end(loan: Loan<Conn, E>): void
+  invalidate(loan: Loan<Conn, E>): void
+}
+
+/**
+ * - `new`: `take` was not called
+ * - `waiting`: in line
+ * - `settled`: it has its connection or its error, which its fiber does not know yet
+ * - `lent`: the borrower has the connection
+ * - `ended`
+ */
+export type Phase = "new" | "waiting" | "settled" | "lent" | "ended"
+
+export class Loan<Conn, E> implements Lease<Conn>, Waiter<Loan<Conn, E>> {
+  readonly lender: Lender<Conn, E>
+  phase: Phase = "new"
+  held: Connection<Conn> | undefined = undefined
+
+  // While waiting.
+  attempt: Attempt<unknown, Loan<Conn, E>> | undefined = undefined
+  previous: Loan<Conn, E> | undefined = undefined
+  next: Loan<Conn, E> | undefined = undefined
+  resume: ((exit: Exit<void, E>) => void) | undefined = undefined
+  outcome: Exit<void, E> | undefined = undefined
+  deadline = 0
+  /** Whether it stands in the list of loans to be resumed. */
+  waking = false
+  /** Content with nothing where no idle connection is fit. */
+  idleOnly = false
+
+  // While observed.
+  waiter = 0
+  since = 0
+
+  constructor(lender: Lender<Conn, E>) {
+    this.lender = lender
+  }
+
+  get connection(): Conn {
+    return this.held!.value
+  }
+
+  get info(): ConnectionInfo {
+    return this.held!
+  }
+
+  get release(): Effect.Effect<void> {
+    return Effect.sync(() => this.lender.end(this))
+  }
+
+  get releaseUnsafe(): () => void {
+    return () => this.lender.end(this)
+  }
+
+  get invalidate(): Effect.Effect<void> {
+    return Effect.sync(() => this.lender.invalidate(this))
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * Who watches a pool. Nothing is allocated while nobody does.
+ */
+import * as Effect from "effect/Effect"
+import type { Scope } from "effect/Scope"
+import type { Observer } from "../ConnectionPool.ts"
+import type { Run } from "./alarm.ts"
+
+type Callback<K extends keyof Observer> = NonNullable<Observer[K]>
+
+export class Observers {
+  /** Whether there is anybody to tell; check it before building what to tell. */
+  active = false
+  private list: ReadonlyArray<Observer> = []
+  private readonly run: Run
+
+  constructor(run: Run) {
+    this.run = run
+  }
+
+  readonly observe = (observer: Observer): Effect.Effect<void, never, Scope> =>
+    Effect.acquireRelease(
+      Effect.sync(() => this.set([...this.list, observer])),
+      () =>
+        Effect.sync(() => {
+          const index = this.list.indexOf(observer)
+          this.set(this.list.filter((_, i) => i !== index))
+        })
+    )
+
+  emit<K extends keyof Observer>(name: K, ...args: Parameters<Callback<K>>): void {
+    for (const observer of this.list) {
+      const callback = observer[name] as ((...args: Array<unknown>) => void) | undefined
+      if (callback === undefined) continue
+      try {
+        callback.apply(observer, args)
+      } catch (defect) {
+        this.report(defect)
+      }
+    }
+  }
+
+  /** Runs a callback of the user's whose failure must not reach the pool. */
+  isolate(callback: () => void): void {
+    try {
+      callback()
+    } catch (defect) {
+      this.report(defect)
+    }
+  }
+
+  private report(defect: unknown): void {
+    this.run(Effect.logDebug("A callback given to a pool threw", defect))
+  }
+
+  private set(list: ReadonlyArray<Observer>): void {
+    this.list = list
+    this.active = list.length > 0
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * A `ConnectionPool` over a kind: the three ways to borrow, each of which
+ * installs the return before it takes, and the rest passed through.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type { Exit } from "effect/Exit"
+import type { Fiber } from "effect/Fiber"
+import { pipeArguments } from "effect/Pipeable"
+import * as Scope from "effect/Scope"
+import type { ConnectionPool, Keep, Lease, Observer, PoolStats, Use } from "../ConnectionPool.ts"
+import type { PoolError } from "../ConnectionPool.ts"
+import type { Connections } from "./connections.ts"
+import { LeakWarnings } from "./leakWarnings.ts"
+import { type Lender, Loan } from "./loan.ts"
+
+type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
+
+export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
+  readonly retain: (keep: Keep<Conn>) => Effect.Effect<void>
+  readonly guard: (keep: Keep<Conn>) => Effect.Effect<void, never, Scope.Scope>
+  readonly observe: (observer: Observer) => Effect.Effect<void, never, Scope.Scope>
+  readonly drain: ConnectionPool<void, Conn, E>["drain"]
+  readonly stats: Effect.Effect<PoolStats>
+  /** The lender for one call; with leak warnings on, one that knows where the call was made. */
+  protected readonly lender: () => Lender<Conn, E | PoolError>
+
+  constructor(lender: Lender<Conn, E | PoolError>, connections: Connections<Conn, E>) {
+    const { leakWarning } = connections.settings
+    if (leakWarning === undefined) this.lender = () => lender
+    else {
+      const warnings = new LeakWarnings(leakWarning, connections.run, connections.clock, () => connections.stats())
+      this.lender = () => warnings.watch(lender, new Error("taken"))
+    }
+    this.retain = connections.retain
+    this.guard = connections.guard
+    this.observe = connections.observers.observe
+    this.drain = connections.drain
+    this.stats = Effect.sync(() => connections.stats())
+  }
+
+  readonly use = ((targetOrBody: Body<Conn> | void, body?: Body<Conn>) =>
+    useOne(this.lender(), body ?? (targetOrBody as Body<Conn>))) as Use<void, Conn, E>
+
+  readonly get = (): Effect.Effect<Conn, E | PoolError, Scope.Scope> => takeInScope(this.lender(), connectionOf)
+
+  readonly lease = (): Effect.Effect<Lease<Conn>, E | PoolError, Scope.Scope> => takeInScope(this.lender(), leaseOf)
+
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+}
+
+const connectionOf = <Conn, E>(loan: Loan<Conn, E>): Conn => loan.connection
+
+const leaseOf = <Conn, E>(loan: Loan<Conn, E>): Lease<Conn> => loan
+
+const useOne = <Conn, E>(lender: Lender<Conn, E>, body: Body<Conn>): Effect.Effect<any, any, any> =>
+  Effect.suspend(() => {
+    const loan = new Loan(lender)
+    return Effect.onExitPrimitive(
+      Effect.suspend(() => {
+        const wait = lender.take(loan)
+        return wait === undefined
+          ? body(loan.connection, loan)
+          : Effect.flatMap(wait, () => body(loan.connection, loan))
+      }),
+      // A void function, so that ending costs no further step.
+      () => lender.end(loan) as undefined
+    )
+  })
+
+/** Borrows for the scope of the calling fiber. */
+export const takeInScope = <Conn, E, A>(
+  lender: Lender<Conn, E>,
+  result: (loan: Loan<Conn, E>) => A,
+  take = (loan: Loan<Conn, E>) => lender.take(loan)
+): Effect.Effect<A, E, Scope.Scope> =>
+  Effect.withFiber((fiber: Fiber<unknown, unknown>) => {
+    const scope = Context.getUnsafe(fiber.context, Scope.Scope)
+    const loan = new Loan(lender)
+    return Effect.onExitPrimitive(
+      Effect.flatMap(
+        Scope.addFinalizerExit(scope, () => loan.release),
+        () => {
+          const wait = take(loan)
+          return wait === undefined ? Effect.succeed(result(loan)) : Effect.map(wait, () => result(loan))
+        }
+      ),
+      // The scope may live on for long after a caller gave up.
+      (exit: Exit<A, E>) => (exit._tag === "Failure" ? (lender.end(loan) as undefined) : undefined)
+    )
+  })
