@@ -12,7 +12,7 @@ import * as Exit from "effect/Exit"
 import type { Fiber } from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import type { EvictReason, Keep, Observer, PoolOptions } from "../ConnectionPool.ts"
+import type { EvictReason, Keep, PoolOptions } from "../ConnectionPool.ts"
 import { PoolError, WaitTimeout } from "../ConnectionPool.ts"
 import type { PoolStats } from "../ConnectionPool.ts"
 import * as Connector from "../Connector.ts"
@@ -134,21 +134,21 @@ export class Connections<Conn, E> {
     if (!attempt.end()) return
     this.connecting.delete(attempt)
     if (Exit.isSuccess(exit)) return this.connected(attempt, exit.value, annotations)
-    this.close(attempt.scope)
-    this.connectFailed(attempt, exit.cause)
+    this.connectFailed(attempt, exit.cause, () => this.close(attempt.scope))
   }
 
   private connectTimedOut(attempt: Attempt<Conn>): void {
     if (attempt.ended) return
-    this.discard(attempt)
-    const { connectTimeout } = this.settings
-    this.connectFailed(attempt, Cause.fail(this.waitTimeout("connect", connectTimeout)))
+    const cause = Cause.fail(this.waitTimeout("connect", this.settings.connectTimeout))
+    this.connectFailed(attempt, cause, () => this.discard(attempt))
   }
 
-  private connectFailed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError>): void {
+  private connectFailed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError>, cleanUp: () => void): void {
     this.failed++
     if (this.observers.active) this.observers.emit("connectFailed", attempt.id, cause, this.since(attempt.startedAt))
+    // Before the clean-up: room that it makes must not be used before the pause.
     this.backoff.failure(cause)
+    cleanUp()
     this.kind.failed(attempt, cause)
   }
 
@@ -157,19 +157,16 @@ export class Connections<Conn, E> {
     const connection = new Connection(attempt.id, value, attempt.scope, now, annotations)
     this.admit(connection, this.since(attempt.startedAt))
     const defect = this.watch(connection)
-    if (defect !== undefined) {
-      this.evict(connection, "unhealthy")
-      return this.connectFailed(attempt, defect)
-    }
+    if (defect !== undefined) return this.connectFailed(attempt, defect, () => this.evict(connection, "unhealthy"))
     const reason = this.rejects(connection)
     if (reason === undefined) {
       this.backoff.success()
       return this.kind.opened(connection, attempt)
     }
     // Dead on arrival. Without the backoff a waiter would make the pool open and close in a busy loop.
-    this.evict(connection, reason)
     this.failed++
     this.backoff.failure(Cause.die(new Error(`a connection was rejected as soon as it was open (${reason})`)))
+    this.evict(connection, reason)
     this.kind.failed(attempt, undefined)
   }
 
@@ -252,7 +249,9 @@ export class Connections<Conn, E> {
       this.kind.validated(connection, attempt, !gone && reason === undefined)
     }
     attempt.start(
-      this.run(Effect.suspend(() => this.options.validate!(connection.value)) as Effect.Effect<unknown, unknown>),
+      this.run(
+        Effect.scoped(Effect.suspend(() => this.options.validate!(connection.value))) as Effect.Effect<unknown, unknown>
+      ),
       (exit) => end(Exit.isSuccess(exit)),
       this.timer(this.settings.connectTimeout, () => {
         attempt.fiber?.interruptUnsafe()

@@ -8,10 +8,12 @@
  */
 import * as Effect from "effect/Effect"
 import type { Exit } from "effect/Exit"
+import type { Scope } from "effect/Scope"
 import type { ConnectionInfo, Lease } from "../ConnectionPool.ts"
 import type { Attempt } from "./attempt.ts"
 import type { Connection } from "./connection.ts"
 import type { Waiter } from "./line.ts"
+import { removeFinalizer } from "./scope.ts"
 
 /** What a kind does with loans. */
 export interface Lender<Conn, E> {
@@ -38,6 +40,8 @@ export class Loan<Conn, E> implements Lease<Conn>, Waiter<Loan<Conn, E>> {
   readonly lender: Lender<Conn, E>
   phase: Phase = "new"
   held: Connection<Conn> | undefined = undefined
+  /** The scope that returns it, if it was borrowed for one. */
+  scope: Scope | undefined = undefined
 
   // While waiting.
   attempt: Attempt<unknown, Loan<Conn, E>> | undefined = undefined
@@ -68,11 +72,14 @@ export class Loan<Conn, E> implements Lease<Conn>, Waiter<Loan<Conn, E>> {
   }
 
   get release(): Effect.Effect<void> {
-    return Effect.sync(() => this.lender.end(this))
+    return Effect.sync(this.releaseUnsafe)
   }
 
   get releaseUnsafe(): () => void {
-    return () => this.lender.end(this)
+    return () => {
+      this.lender.end(this)
+      if (this.scope !== undefined) removeFinalizer(this.scope, this)
+    }
   }
 
   get invalidate(): Effect.Effect<void> {

@@ -13,6 +13,7 @@ import type { PoolError } from "../ConnectionPool.ts"
 import type { Connections } from "./connections.ts"
 import { LeakWarnings } from "./leakWarnings.ts"
 import { type Lender, Loan } from "./loan.ts"
+import { addFinalizer } from "./scope.ts"
 
 type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
 
@@ -77,17 +78,19 @@ export const takeInScope = <Conn, E, A>(
   take = (loan: Loan<Conn, E>) => lender.take(loan)
 ): Effect.Effect<A, E, Scope.Scope> =>
   Effect.withFiber((fiber: Fiber<unknown, unknown>) => {
-    const scope = Context.getUnsafe(fiber.context, Scope.Scope)
     const loan = new Loan(lender)
+    loan.scope = Context.getUnsafe(fiber.context, Scope.Scope)
+    const returned = () => {
+      lender.end(loan)
+      return Effect.void
+    }
+    // A borrower whose scope is closed is on its way out.
+    if (!addFinalizer(loan.scope, loan, returned)) return Effect.interrupt
+    const wait = take(loan)
+    if (wait === undefined) return Effect.succeed(result(loan))
     return Effect.onExitPrimitive(
-      Effect.flatMap(
-        Scope.addFinalizerExit(scope, () => loan.release),
-        () => {
-          const wait = take(loan)
-          return wait === undefined ? Effect.succeed(result(loan)) : Effect.map(wait, () => result(loan))
-        }
-      ),
-      // The scope may live on for long after a caller gave up.
-      (exit: Exit<A, E>) => (exit._tag === "Failure" ? (lender.end(loan) as undefined) : undefined)
+      Effect.map(wait, () => result(loan)),
+      // The scope may live on for long after its caller gave up.
+      (exit: Exit<A, E>) => (exit._tag === "Failure" ? (loan.releaseUnsafe() as undefined) : undefined)
     )
   })
