@@ -1,1 +1,7 @@
-export {}
+export * as Http1Connection from "./Http1Connection.ts"
+export * as Http1Pool from "./Http1Pool.ts"
+export * as HttpConnection from "./HttpConnection.ts"
+export * as HttpError from "./HttpError.ts"
+export * as HttpRequest from "./HttpRequest.ts"
+export * as SocketConnector from "./SocketConnector.ts"
+export * as SocketError from "./SocketError.ts"

@@ -1,0 +1,96 @@
+/**
+ * Running requests over pooled connections.
+ *
+ * @since 0.1.0
+ */
+import type { ConnectionPool, PoolError } from "@poolkit/pool/ConnectionPool"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { HttpConnection, HttpRequest, HttpResponse } from "./HttpConnection.ts"
+import { HttpError } from "./HttpError.ts"
+import { perform } from "./internal/perform.ts"
+
+/**
+ * Sends a request over a connection that is borrowed until the response body
+ * has come off the wire.
+ *
+ * **Details**
+ *
+ * The response belongs to the current scope. The connection goes back as soon
+ * as the last byte of the body came, read or not; a body that is dropped (its
+ * stream left early, the scope closed, the fiber interrupted, the response
+ * forgotten) is drained within the connection's bounds in the background, else
+ * the connection is destroyed.
+ *
+ * A connection that turns out to be closed before anything was written costs
+ * nothing: the request moves on to another one. Apart from that a request is
+ * sent again at most once, and only where it cannot do harm: the connection
+ * was a reused one, the method is idempotent, the body is not a stream and no
+ * byte of a response came.
+ *
+ * **Gotchas**
+ *
+ * A response that is kept unread in a scope that stays open keeps its
+ * connection, unless it is small.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const execute = <E>(
+  pool: ConnectionPool<void, HttpConnection, E>,
+  request: HttpRequest
+): Effect.Effect<HttpResponse, E | HttpError | PoolError, Scope.Scope> => attempt(pool, request, 0, 0)
+
+/**
+ * Requests that move on find at most so many closed connections before they
+ * give up: a bound on what a peer can do that hangs up on every connection.
+ */
+const maxMoves = 5
+
+const attempt = <E>(
+  pool: ConnectionPool<void, HttpConnection, E>,
+  request: HttpRequest,
+  replays: number,
+  moves: number
+): Effect.Effect<HttpResponse, E | HttpError | PoolError, Scope.Scope> =>
+  Effect.suspend(() => {
+    let reused = false
+    const once = borrow(pool, request, (uses) => {
+      reused = uses > 1
+    })
+    return Effect.catch(once, (error) => {
+      if (!(error instanceof HttpError) || error.reason._tag !== "ConnectionLost") return Effect.fail(error)
+      const unsent = error.sent === "none"
+      if (unsent && reused && moves < maxMoves) return attempt(pool, request, replays, moves + 1)
+      const harmless = unsent || (reused && !error.responseStarted && isReplayable(request))
+      return harmless && replays === 0 ? attempt(pool, request, 1, moves) : Effect.fail(error)
+    })
+  })
+
+/** RFC 9110, section 9.2.2. */
+const idempotent = new Set(["DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"])
+
+const isReplayable = (request: HttpRequest): boolean => idempotent.has(request.method) && !Stream.isStream(request.body)
+
+/** Borrows for one exchange. The loan has a scope of its own, which ends with the exchange. */
+const borrow = <E>(
+  pool: ConnectionPool<void, HttpConnection, E>,
+  request: HttpRequest,
+  onLease: (uses: number) => void
+): Effect.Effect<HttpResponse, E | HttpError | PoolError, Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) => {
+    const loan = Scope.makeUnsafe()
+    const lease = Effect.onExit(restore(Scope.provide(pool.lease(), loan)), (exit) =>
+      Exit.isSuccess(exit) ? Effect.void : Scope.close(loan, exit)
+    )
+    return Effect.flatMap(lease, (lease) => {
+      onLease(lease.info.uses)
+      return perform(lease.connection, request, restore, () => {
+        lease.releaseUnsafe()
+        const rest = Scope.closeUnsafe(loan, Exit.void)
+        if (rest !== undefined) Effect.runFork(rest)
+      })
+    })
+  })
