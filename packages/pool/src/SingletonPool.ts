@@ -120,7 +120,8 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
     if (this.lendReady(loan)) return undefined
     const { maxPending, waitTimeout } = this.connections.settings
     if (this.pending >= maxPending) return Effect.fail(new PoolError({ reason: new QueueFull({ maxPending }) }))
-    return Effect.timeoutOrElse(Effect.interruptible(this.join(loan)), {
+    const joined = loan.scope === undefined ? this.join(loan) : Effect.raceFirst(this.join(loan), cancelled(loan))
+    return Effect.timeoutOrElse(Effect.interruptible(joined), {
       duration: Duration.millis(waitTimeout),
       orElse: () => this.timedOut(loan)
     })
@@ -329,6 +330,13 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
     loan.waiter = 0
   }
 }
+
+/** Ends when the scope that the loan is for is closed by somebody else. */
+const cancelled = <Conn, E>(loan: Loan<Conn, E>): Effect.Effect<void, E> =>
+  Effect.callback((resume) => {
+    if (loan.outcome !== undefined) resume(loan.outcome)
+    else loan.resume = resume
+  })
 
 const closed: Effect.Effect<never, PoolError> = Effect.suspend(() =>
   Effect.fail(new PoolError({ reason: new Closed() }))

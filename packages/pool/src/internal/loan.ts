@@ -7,7 +7,7 @@
  * whatever state the loan is in.
  */
 import * as Effect from "effect/Effect"
-import type { Exit } from "effect/Exit"
+import * as Exit from "effect/Exit"
 import type { Scope } from "effect/Scope"
 import type { ConnectionInfo, Lease } from "../ConnectionPool.ts"
 import type { Attempt } from "./attempt.ts"
@@ -47,8 +47,8 @@ export class Loan<Conn, E> implements Lease<Conn>, Waiter<Loan<Conn, E>> {
   attempt: Attempt<unknown, Loan<Conn, E>> | undefined = undefined
   previous: Loan<Conn, E> | undefined = undefined
   next: Loan<Conn, E> | undefined = undefined
-  resume: ((exit: Exit<void, E>) => void) | undefined = undefined
-  outcome: Exit<void, E> | undefined = undefined
+  resume: ((exit: Exit.Exit<void, E>) => void) | undefined = undefined
+  outcome: Exit.Exit<void, E> | undefined = undefined
   deadline = 0
   /** Whether it stands in the list of loans to be resumed. */
   waking = false
@@ -69,6 +69,12 @@ export class Loan<Conn, E> implements Lease<Conn>, Waiter<Loan<Conn, E>> {
 
   get info(): ConnectionInfo {
     return this.held!
+  }
+
+  /** Ends the wait of a borrower whose scope was closed by somebody else. */
+  cancel(): void {
+    this.outcome = Exit.interrupt()
+    this.resume?.(this.outcome)
   }
 
   get release(): Effect.Effect<void> {

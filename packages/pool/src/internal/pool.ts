@@ -81,7 +81,9 @@ export const takeInScope = <Conn, E, A>(
     const loan = new Loan(lender)
     loan.scope = Context.getUnsafe(fiber.context, Scope.Scope)
     const returned = () => {
+      const waits = loan.phase !== "lent"
       lender.end(loan)
+      if (waits) loan.cancel()
       return Effect.void
     }
     // A borrower whose scope is closed is on its way out.

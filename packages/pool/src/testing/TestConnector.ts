@@ -5,10 +5,12 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type { Signals } from "../ConnectionPool.ts"
 import type { Connector } from "../Connector.ts"
@@ -104,7 +106,7 @@ export interface TestConnector {
   readonly live: () => number
   /** Watchers that were not disposed of. */
   readonly watchers: () => number
-  /** `connect 1`, `open 1`, `fail 1`, `kill 1`, `close 1`, in the order they happened. */
+  /** `connect 1`, `open 1`, `fail 1`, `cancel 1`, `kill 1`, `close 1`, in the order they happened. */
   readonly log: () => ReadonlyArray<string>
 }
 
@@ -159,7 +161,10 @@ export const makeUnsafe = (behaviour: Behaviour = succeed): TestConnector => {
       log.push(`connect ${id}`)
       const behave = (scripted.shift() ?? behaviour)(id)
       return Effect.flatMap(
-        Effect.tapCause(behave, () => Effect.sync(() => log.push(`fail ${id}`))),
+        Effect.onExit(behave, (exit) => {
+          if (Exit.isFailure(exit)) log.push(`${Cause.hasInterruptsOnly(exit.cause) ? "cancel" : "fail"} ${id}`)
+          return Effect.void
+        }),
         () =>
           Effect.acquireRelease(
             Effect.sync(() => openOne(id)),
