@@ -1,0 +1,101 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import { drive, type Target } from "../src/drive.ts"
+import { RequestTimeout } from "../src/errors.ts"
+import { Tally } from "../src/tally.ts"
+
+const options = { requests: 10, concurrency: 3, patience: Duration.seconds(60) }
+const failure = new RequestTimeout({ after: Duration.seconds(1) })
+
+/** Records when requests start and end. */
+const target = (name: string, request: Target["request"], log: Array<string> = []): Target => ({
+  name,
+  tally: new Tally(),
+  request: Effect.onExit(
+    Effect.suspend(() => {
+      log.push(`start ${name}`)
+      return request
+    }),
+    (exit) => Effect.sync(() => log.push(`${Exit.isSuccess(exit) ? "end" : "cut"} ${name}`))
+  )
+})
+
+describe("drive", () => {
+  it.effect("spreads the requests over the targets in turn, so many at a time", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const targets = ["a", "b"].map((name) => target(name, Effect.as(Effect.sleep(10), 200), log))
+      const fiber = yield* Effect.forkChild(drive(targets, options))
+      yield* TestClock.adjust(9)
+      assert.deepStrictEqual(log, ["start a", "start b", "start a"])
+      yield* TestClock.adjust(31)
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(
+        targets.map(({ tally }) => [tally.requests, tally.failed, tally.latency.totalCount]),
+        [
+          [5, 0, 5],
+          [5, 0, 5]
+        ]
+      )
+    })
+  )
+
+  it.effect("counts failures and goes on", () =>
+    Effect.gen(function* () {
+      const bad = target("bad", Effect.fail(failure))
+      yield* drive([bad, target("good", Effect.succeed(200))], options)
+      assert.deepStrictEqual([bad.tally.requests, bad.tally.failed, bad.tally.latency.totalCount], [5, 5, 0])
+      assert.deepStrictEqual([...bad.tally.errors], [["no whole response within 1s", 5]])
+    })
+  )
+
+  it.effect("gives up on an origin that only fails for too long", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const bad = target("bad", Effect.fail(failure), log)
+      const error = yield* Effect.flip(drive([bad], { ...options, patience: Duration.zero }))
+      assert.deepStrictEqual([error._tag, error.name, error.last], ["GaveUp", "bad", failure])
+      assert.isBelow(bad.tally.requests, 10)
+    })
+  )
+
+  it.effect("lets the requests under way end when it is interrupted", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const gate = yield* Deferred.make<number>()
+      const only = target("a", Deferred.await(gate), log)
+      const fiber = yield* Effect.forkChild(drive([only], options))
+      yield* TestClock.adjust(1)
+      const interruption = yield* Effect.forkChild(Fiber.interrupt(fiber))
+      yield* TestClock.adjust(499)
+      yield* Deferred.succeed(gate, 200)
+      yield* Fiber.join(interruption)
+      assert.deepStrictEqual(log, ["start a", "start a", "start a", "end a", "end a", "end a"])
+      assert.strictEqual(only.tally.requests, 3)
+      const exit = yield* Fiber.await(fiber)
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+    })
+  )
+
+  it.effect("cuts the requests under way half a second after the interruption, uncounted", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const hung = target("a", Effect.never, log)
+      const fiber = yield* Effect.forkChild(drive([hung], options))
+      yield* TestClock.adjust(1)
+      const interruption = yield* Effect.forkChild(Fiber.interrupt(fiber))
+      yield* TestClock.adjust(499)
+      assert.deepStrictEqual(log, ["start a", "start a", "start a"])
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(interruption)
+      assert.deepStrictEqual(log.slice(3), ["cut a", "cut a", "cut a"])
+      assert.strictEqual(hung.tally.requests, 0)
+    })
+  )
+})
