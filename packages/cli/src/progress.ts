@@ -1,0 +1,91 @@
+/**
+ * What a run is doing, while it does it.
+ *
+ * @since 0.1.0
+ */
+import type { PoolStats } from "@poolkit/pool/ConnectionPool"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Tally } from "./tally.ts"
+
+/**
+ * Where progress is written: stderr, so that stdout holds nothing but the
+ * table.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Screen {
+  readonly isTTY: boolean
+  readonly columns: number
+  readonly write: (text: string) => unknown
+}
+
+/**
+ * An origin to watch.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Source {
+  readonly name: string
+  readonly tally: Tally
+  readonly stats: Effect.Effect<PoolStats>
+}
+
+const eraseLine = "\r\x1b[2K"
+
+/**
+ * Shows progress until the scope closes: on a terminal one line that changes,
+ * elsewhere a line per second.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const show = (
+  sources: ReadonlyArray<Source>,
+  total: number,
+  screen: Screen
+): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const rate = yield* makeRate
+    const update = Effect.gen(function* () {
+      const done = sources.reduce((sum, source) => sum + source.tally.requests, 0)
+      const origins = yield* Effect.forEach(sources, describe)
+      const text = [`${count(done)}/${count(total)} requests`, `${count(yield* rate(done))}/s`, ...origins].join(" | ")
+      screen.write(screen.isTTY ? eraseLine + fit(text, screen.columns) : `${text}\n`)
+    })
+    if (screen.isTTY) {
+      yield* Effect.addFinalizer(() => Effect.sync(() => screen.write(eraseLine)))
+    }
+    const interval = screen.isTTY ? Duration.millis(100) : Duration.seconds(1)
+    yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(interval), update)))
+  })
+
+/** Requests per second over the last second or so, because a stall should show. */
+const makeRate = Effect.gen(function* () {
+  const clock = yield* Clock.Clock
+  const samples = [{ at: clock.currentTimeMillisUnsafe(), done: 0 }]
+  return (done: number) =>
+    Effect.sync(() => {
+      const at = clock.currentTimeMillisUnsafe()
+      samples.push({ at, done })
+      while (samples.length > 2 && samples[1]!.at <= at - 1000) samples.shift()
+      const first = samples[0]!
+      return Math.round(((done - first.done) * 1000) / Math.max(1, at - first.at))
+    })
+})
+
+const describe = (source: Source): Effect.Effect<string> =>
+  Effect.map(
+    source.stats,
+    (stats) =>
+      `${source.name}: ${stats.used} used, ${stats.idle} idle, ${stats.connecting} connecting, ${stats.pending} waiting`
+  )
+
+const count = (value: number): string => value.toLocaleString("en")
+
+/** A line that wraps could not be erased. */
+const fit = (text: string, columns: number): string => (text.length < columns ? text : `${text.slice(0, columns - 2)}…`)

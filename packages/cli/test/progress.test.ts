@@ -1,0 +1,83 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { PoolStats } from "@poolkit/pool/ConnectionPool"
+import * as Effect from "effect/Effect"
+import * as TestClock from "effect/testing/TestClock"
+import { type Screen, show } from "../src/progress.ts"
+import { Tally } from "../src/tally.ts"
+
+const stats: PoolStats = {
+  idle: 1,
+  used: 2,
+  connecting: 3,
+  closing: 0,
+  pending: 4,
+  borrowers: 2,
+  maxSize: 6,
+  created: 3,
+  closed: 0,
+  reused: 0,
+  failed: 0,
+  timedOut: 0
+}
+
+const setup = (screen: Partial<Screen>) => {
+  const written: Array<string> = []
+  const tally = new Tally()
+  const effect = show([{ name: "http://a", tally, stats: Effect.succeed(stats) }], 2000, {
+    isTTY: false,
+    columns: 100,
+    write: (text) => written.push(text),
+    ...screen
+  })
+  return { effect, tally, written }
+}
+
+const answer = (tally: Tally, times: number) => {
+  for (let i = 0; i < times; i++) tally.answered(200, 1)
+}
+
+describe("progress", () => {
+  it.effect("writes a line per second where there is no terminal", () =>
+    Effect.gen(function* () {
+      const { effect, tally, written } = setup({})
+      yield* effect
+      yield* TestClock.adjust(999)
+      assert.deepStrictEqual(written, [])
+      answer(tally, 1500)
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(written.splice(0), [
+        "1,500/2,000 requests | 1,500/s | http://a: 2 used, 1 idle, 3 connecting, 4 waiting\n"
+      ])
+      answer(tally, 20)
+      yield* TestClock.adjust(1000)
+      assert.match(written[0]!, /^1,520\/2,000 requests \| 20\/s \| /)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("changes one line on a terminal, and leaves nothing behind", () =>
+    Effect.gen(function* () {
+      const { effect, tally, written } = setup({ isTTY: true })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* effect
+          answer(tally, 5)
+          yield* TestClock.adjust(200)
+        })
+      )
+      assert.deepStrictEqual(written, [
+        "\r\x1b[2K5/2,000 requests | 50/s | http://a: 2 used, 1 idle, 3 connecting, 4 waiting",
+        "\r\x1b[2K5/2,000 requests | 25/s | http://a: 2 used, 1 idle, 3 connecting, 4 waiting",
+        "\r\x1b[2K"
+      ])
+    })
+  )
+
+  it.effect("cuts a line that is too long for the terminal", () =>
+    Effect.gen(function* () {
+      const { effect, written } = setup({ isTTY: true, columns: 20 })
+      yield* effect
+      yield* TestClock.adjust(100)
+      assert.deepStrictEqual(written, ["\r\x1b[2K0/2,000 requests |…"])
+    }).pipe(Effect.scoped)
+  )
+})
