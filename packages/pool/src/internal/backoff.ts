@@ -47,6 +47,7 @@ export class Backoff<E> {
 
   success(): void {
     this.failing = false
+    this.lastFailure = undefined
     this.step = undefined
     this.delay = 0
     this.until = undefined
