@@ -20,7 +20,7 @@ import { inspect } from "node:util"
 import { certificates } from "./certificates.ts"
 import { blackhole } from "./blackhole.ts"
 import { leakOracle } from "./leakOracle.ts"
-import { once, rawServer, tlsServer } from "./servers.ts"
+import { nextTurn, once, rawServer, tlsServer } from "./servers.ts"
 
 const oracle = leakOracle()
 
@@ -37,8 +37,6 @@ const closedPort = Effect.callback<number>((resume) => {
 })
 
 const loopback = NetAddress.ipFromStringUnsafe(host)
-
-const nextTurn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
 
 const tlsTo = (port: number, options: SocketConnector.TlsOptions, name = "localhost") =>
   SocketConnector.tls(SocketConnector.tcp({ host: name, port }), options)

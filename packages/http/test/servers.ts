@@ -9,6 +9,8 @@ export interface Server {
   readonly origin: string
   /** Connections that were ever accepted. */
   readonly accepted: () => number
+  /** The server's end of the latest connection. */
+  readonly peer: Effect.Effect<Net.Socket>
 }
 
 export interface Request {
@@ -24,12 +26,15 @@ export interface Request {
 
 const listen = (oracle: LeakOracle, server: Net.Server, scheme: string): Effect.Effect<Server> =>
   Effect.callback((resume) => {
-    let accepted = 0
+    const sockets: Array<Net.Socket> = []
     oracle.server(server)
-    server.on("connection", () => accepted++)
+    server.on("connection", (socket: Net.Socket) => sockets.push(socket))
+    const peer = Effect.suspend(() => (sockets.length > 0 ? Effect.void : once(server, "connection"))).pipe(
+      Effect.map(() => sockets.at(-1)!)
+    )
     server.listen(0, "127.0.0.1", () => {
       const { port } = server.address() as Net.AddressInfo
-      resume(Effect.succeed({ port, origin: `${scheme}://127.0.0.1:${port}`, accepted: () => accepted }))
+      resume(Effect.succeed({ port, origin: `${scheme}://127.0.0.1:${port}`, accepted: () => sockets.length, peer }))
     })
   })
 
@@ -128,3 +133,6 @@ export const once = (emitter: NodeJS.EventEmitter, event: string): Effect.Effect
     emitter.once(event, listener)
     return Effect.sync(() => emitter.off(event, listener))
   })
+
+/** Lets the event loop go round once, its poll phase included. */
+export const nextTurn: Effect.Effect<void> = Effect.callback((resume) => void setImmediate(() => resume(Effect.void)))

@@ -27,7 +27,10 @@ export const reasonOf = (error: Error): HttpErrorReason => {
         ? new InvalidResponse({ code, detail: "it was not asked for" })
         : new ConnectionLost({ code, cause: error })
   }
-  // Not the error itself: it holds the bytes that could not be parsed.
-  if (code.startsWith("HPE_")) return new InvalidResponse({ code, detail: error.message })
+  if (error.name === "HTTPParserError") {
+    // Not the error itself: it holds the bytes that could not be parsed. It has a code only in theory.
+    const detail = /\((.*)\)$/.exec(error.message)?.[1] ?? "it is not HTTP/1.1"
+    return new InvalidResponse({ code: "UND_ERR_HTTP_PARSER", detail })
+  }
   return new ConnectionLost({ code, cause: error })
 }
