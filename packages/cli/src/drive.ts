@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -75,23 +76,25 @@ export const drive = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void, GaveUp> {
   let next = 0
   let stopped = false
+  const clock = yield* Clock.Clock
+  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const patience = Duration.toMillis(options.patience)
-  const start = performance.now()
+  const start = now()
   const gaveUp = yield* Deferred.make<never, GaveUp>()
   const lastAnswers = new Map(targets.map((target) => [target.tally, start]))
 
   const send = (target: Target): Effect.Effect<void> => {
-    const started = performance.now()
+    const started = now()
     return Effect.matchEffect(target.request, {
       onSuccess: (status) => {
-        const now = performance.now()
-        lastAnswers.set(target.tally, now)
-        target.tally.answered(status, now - started)
+        const ended = now()
+        lastAnswers.set(target.tally, ended)
+        target.tally.answered(status, ended - started)
         return Effect.void
       },
       onFailure: (error) => {
         target.tally.unanswered(kindOf(error))
-        const silent = performance.now() - lastAnswers.get(target.tally)!
+        const silent = now() - lastAnswers.get(target.tally)!
         return silent < patience
           ? Effect.void
           : Deferred.fail(gaveUp, new GaveUp({ name: target.name, after: options.patience, last: error }))

@@ -53,9 +53,12 @@ export const show = (
     const rate = yield* makeRate
     const update = Effect.gen(function* () {
       const done = sources.reduce((sum, source) => sum + source.tally.requests, 0)
-      const origins = yield* Effect.forEach(sources, describe)
-      const text = [`${count(done)}/${count(total)} requests`, `${count(yield* rate(done))}/s`, ...origins].join(" | ")
-      screen.write(screen.isTTY ? eraseLine + fit(text, screen.columns) : `${text}\n`)
+      const perSecond = yield* rate(done)
+      const stats = yield* Effect.forEach(sources, (source) => source.stats)
+      const text = full(sources, stats, done, total, perSecond)
+      if (!screen.isTTY) return screen.write(`${text}\n`)
+      const fitting = text.length < screen.columns ? text : compact(sources, stats, done, total, perSecond)
+      screen.write(eraseLine + cut(fitting, screen.columns))
     })
     if (screen.isTTY) {
       yield* Effect.addFinalizer(() => Effect.sync(() => screen.write(eraseLine)))
@@ -67,10 +70,11 @@ export const show = (
 /** Requests per second over the last second or so, because a stall should show. */
 const makeRate = Effect.gen(function* () {
   const clock = yield* Clock.Clock
-  const samples = [{ at: clock.currentTimeMillisUnsafe(), done: 0 }]
+  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const samples = [{ at: now(), done: 0 }]
   return (done: number) =>
     Effect.sync(() => {
-      const at = clock.currentTimeMillisUnsafe()
+      const at = now()
       samples.push({ at, done })
       while (samples.length > 2 && samples[1]!.at <= at - 1000) samples.shift()
       const first = samples[0]!
@@ -78,14 +82,40 @@ const makeRate = Effect.gen(function* () {
     })
 })
 
-const describe = (source: Source): Effect.Effect<string> =>
-  Effect.map(
-    source.stats,
-    (stats) =>
-      `${source.name}: ${stats.used} used, ${stats.idle} idle, ${stats.connecting} connecting, ${stats.pending} waiting`
-  )
+type Line = (
+  sources: ReadonlyArray<Source>,
+  stats: ReadonlyArray<PoolStats>,
+  done: number,
+  total: number,
+  perSecond: number
+) => string
+
+const full: Line = (sources, stats, done, total, perSecond) =>
+  [
+    `${count(done)}/${count(total)} requests`,
+    `${count(perSecond)}/s`,
+    ...sources.map(({ name }, i) => {
+      const { connecting, idle, pending, used } = stats[i]!
+      return `${name}: ${idle} idle, ${used} used, ${connecting} connecting, ${pending} waiting`
+    })
+  ].join(" | ")
+
+/** Two origins of one host fit 80 columns. */
+const compact: Line = (sources, stats, done, total, perSecond) => {
+  const urls = sources.map(({ name }) => new URL(name))
+  const oneHost = new Set(urls.map((url) => url.hostname)).size === 1
+  return [
+    `${count(done)}/${count(total)} ${count(perSecond)}/s`,
+    "idle/used/conn/wait",
+    ...urls.map((url, i) => {
+      const { connecting, idle, pending, used } = stats[i]!
+      const label = oneHost && url.port !== "" ? `:${url.port}` : url.host
+      return `${label} ${idle}/${used}/${connecting}/${pending}`
+    })
+  ].join("  ")
+}
 
 const count = (value: number): string => value.toLocaleString("en")
 
 /** A line that wraps could not be erased. */
-const fit = (text: string, columns: number): string => (text.length < columns ? text : `${text.slice(0, columns - 2)}…`)
+const cut = (text: string, columns: number): string => (text.length < columns ? text : `${text.slice(0, columns - 2)}…`)

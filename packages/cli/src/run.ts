@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
@@ -28,9 +29,9 @@ const run = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<voi
     { concurrency: "unbounded", discard: true }
   )
 
-  const start = performance.now()
+  const start = yield* Clock.monotonicTimeNanos
   const report = Effect.gen(function* () {
-    const seconds = (performance.now() - start) / 1000
+    const seconds = Number((yield* Clock.monotonicTimeNanos) - start) / 1e9
     const rows = yield* Effect.forEach(origins, (origin) =>
       Effect.map(origin.stats, (stats) => ({ name: origin.name, opened: stats.created, tally: origin.tally }))
     )

@@ -37,10 +37,10 @@ describe("drive", () => {
       yield* TestClock.adjust(31)
       yield* Fiber.join(fiber)
       assert.deepStrictEqual(
-        targets.map(({ tally }) => [tally.requests, tally.failed, tally.latency.totalCount]),
+        targets.map(({ tally }) => [tally.requests, tally.failed, tally.latency.minNonZeroValue]),
         [
-          [5, 0, 5],
-          [5, 0, 5]
+          [5, 0, 10_000],
+          [5, 0, 10_000]
         ]
       )
     })
@@ -55,13 +55,22 @@ describe("drive", () => {
     })
   )
 
-  it.effect("gives up on an origin that only fails for too long", () =>
+  it.effect("gives up on an origin that has failed for too long", () =>
     Effect.gen(function* () {
-      const log: Array<string> = []
-      const bad = target("bad", Effect.fail(failure), log)
-      const error = yield* Effect.flip(drive([bad], { ...options, patience: Duration.zero }))
-      assert.deepStrictEqual([error._tag, error.name, error.last], ["GaveUp", "bad", failure])
-      assert.isBelow(bad.tally.requests, 10)
+      let sent = 0
+      // The fourth request, which ends at 40 ms, is the last one that is answered.
+      const dying = target(
+        "dying",
+        Effect.suspend(() => Effect.andThen(Effect.sleep(10), ++sent <= 4 ? Effect.succeed(200) : Effect.fail(failure)))
+      )
+      const limits = { requests: 100, concurrency: 1, patience: Duration.millis(30) }
+      const fiber = yield* Effect.forkChild(Effect.flip(drive([dying], limits)))
+      yield* TestClock.adjust(69)
+      assert.deepStrictEqual([dying.tally.requests, dying.tally.failed], [6, 2])
+      yield* TestClock.adjust(1)
+      const error = yield* Fiber.join(fiber)
+      assert.deepStrictEqual([error._tag, error.name, error.last], ["GaveUp", "dying", failure])
+      assert.deepStrictEqual([dying.tally.requests, dying.tally.failed], [7, 3])
     })
   )
 

@@ -20,16 +20,12 @@ const stats: PoolStats = {
   timedOut: 0
 }
 
-const setup = (screen: Partial<Screen>) => {
+const setup = (screen: Partial<Screen>, names: ReadonlyArray<string> = ["http://a"]) => {
   const written: Array<string> = []
   const tally = new Tally()
-  const effect = show([{ name: "http://a", tally, stats: Effect.succeed(stats) }], 2000, {
-    isTTY: false,
-    columns: 100,
-    write: (text) => written.push(text),
-    ...screen
-  })
-  return { effect, tally, written }
+  const sources = names.map((name) => ({ name, tally, stats: Effect.succeed(stats) }))
+  const write = (text: string) => written.push(text)
+  return { effect: show(sources, 2000, { isTTY: false, columns: 100, write, ...screen }), tally, written }
 }
 
 const answer = (tally: Tally, times: number) => {
@@ -46,7 +42,7 @@ describe("progress", () => {
       answer(tally, 1500)
       yield* TestClock.adjust(1)
       assert.deepStrictEqual(written.splice(0), [
-        "1,500/2,000 requests | 1,500/s | http://a: 2 used, 1 idle, 3 connecting, 4 waiting\n"
+        "1,500/2,000 requests | 1,500/s | http://a: 1 idle, 2 used, 3 connecting, 4 waiting\n"
       ])
       answer(tally, 20)
       yield* TestClock.adjust(1000)
@@ -65,19 +61,34 @@ describe("progress", () => {
         })
       )
       assert.deepStrictEqual(written, [
-        "\r\x1b[2K5/2,000 requests | 50/s | http://a: 2 used, 1 idle, 3 connecting, 4 waiting",
-        "\r\x1b[2K5/2,000 requests | 25/s | http://a: 2 used, 1 idle, 3 connecting, 4 waiting",
+        "\r\x1b[2K5/2,000 requests | 50/s | http://a: 1 idle, 2 used, 3 connecting, 4 waiting",
+        "\r\x1b[2K5/2,000 requests | 25/s | http://a: 1 idle, 2 used, 3 connecting, 4 waiting",
         "\r\x1b[2K"
       ])
     })
   )
 
-  it.effect("cuts a line that is too long for the terminal", () =>
+  it.effect("says less where the terminal is narrow", () =>
     Effect.gen(function* () {
-      const { effect, written } = setup({ isTTY: true, columns: 20 })
+      const { effect, tally, written } = setup({ isTTY: true, columns: 80 }, [
+        "http://127.0.0.1:40001",
+        "https://127.0.0.1:40002"
+      ])
+      yield* effect
+      answer(tally, 750)
+      yield* TestClock.adjust(100)
+      assert.deepStrictEqual(written, [
+        "\r\x1b[2K1,500/2,000 15,000/s  idle/used/conn/wait  :40001 1/2/3/4  :40002 1/2/3/4"
+      ])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("cuts a line that is too long for the terminal all the same", () =>
+    Effect.gen(function* () {
+      const { effect, written } = setup({ isTTY: true, columns: 40 }, ["http://a", "http://b"])
       yield* effect
       yield* TestClock.adjust(100)
-      assert.deepStrictEqual(written, ["\r\x1b[2K0/2,000 requests |…"])
+      assert.deepStrictEqual(written, ["\r\x1b[2K0/2,000 0/s  idle/used/conn/wait  a 1/…"])
     }).pipe(Effect.scoped)
   )
 })

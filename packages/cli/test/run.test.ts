@@ -130,7 +130,7 @@ describe.concurrent("poolkit run", () => {
     assert.strictEqual(result.status, 0, result.stderr)
     assert.match(
       result.stderr,
-      new RegExp(`^\\d+/60 requests \\| \\d+/s \\| ${server.url}: \\d used, \\d idle, 0 connecting, \\d waiting\n$`)
+      new RegExp(`^\\d+/60 requests \\| \\d+/s \\| ${server.url}: \\d idle, \\d used, 0 connecting, \\d waiting\n$`)
     )
   })
 })
