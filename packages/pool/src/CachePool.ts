@@ -10,8 +10,8 @@ import * as Option from "effect/Option"
 import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
 import type { ConnectionPool, PoolError, PoolOptions } from "./ConnectionPool.ts"
-import { ConnectionQueue, type QueueSettings } from "./internal/connectionQueue.ts"
 import { Connections } from "./internal/connections.ts"
+import { ExclusiveQueue, type ExclusiveSettings } from "./internal/exclusiveQueue.ts"
 import { integer, settings } from "./internal/options.ts"
 import { Pool, takeInScope } from "./internal/pool.ts"
 
@@ -88,14 +88,14 @@ export const layer = <I, Conn, E, R, RV = never>(
 ): Layer.Layer<I, never, Exclude<R | RV, Scope.Scope>> => Layer.effect(tag, make(options)) as never
 
 class Cache<Conn, E> extends Pool<Conn, E> implements CachePool<Conn, E> {
-  private readonly queue: ConnectionQueue<Conn, E>
+  private readonly queue: ExclusiveQueue<Conn, E>
 
   constructor(options: CachePoolOptions<Conn, E, never>, context: Context.Context<never>) {
     const checked = settings("CachePool", options)
-    const queue = new ConnectionQueue<Conn, E>(
+    const queue = new ExclusiveQueue<Conn, E>(
       (kind) => new Connections(options, checked, context, kind),
       Context.get(context, Scheduler.Scheduler).makeDispatcher(),
-      queueSettings(options, checked.maxSize)
+      exclusiveSettings(options, checked.maxSize)
     )
     super(queue, queue.connections)
     this.queue = queue
@@ -116,7 +116,7 @@ class Cache<Conn, E> extends Pool<Conn, E> implements CachePool<Conn, E> {
   }
 }
 
-const queueSettings = <Conn, E>(options: CachePoolOptions<Conn, E, never>, maxSize: number): QueueSettings => {
+const exclusiveSettings = <Conn, E>(options: CachePoolOptions<Conn, E, never>, maxSize: number): ExclusiveSettings => {
   const order = options.order ?? "lifo"
   if (order !== "lifo" && order !== "fifo") {
     throw new RangeError(`CachePool: order must be "lifo" or "fifo", got ${JSON.stringify(order)}`)

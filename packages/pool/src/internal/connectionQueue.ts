@@ -1,52 +1,46 @@
 /**
  * A queue of scoped connections. `offer` hands a connection to the first
- * taker or keeps it; `take` gets one or waits in line.
+ * takers or keeps it; `take` gets one or waits in line.
  *
  * It speaks Effect `Queue`'s language and adds what connections need: reuse in
- * either order, capacity as a second source for waiters, and removal of a
- * waiter or of a connection from the middle in O(1).
+ * an order of the kind's choice, capacity as a second source for waiters, and
+ * removal of a waiter or of a connection from the middle in O(1).
  *
  * There is one line and one owner of all wake-ups: a connection that came back
  * and room that appeared both end in `pump`, so neither can pass a waiter by.
+ *
+ * Which connection is next, and when to open another, is where the exclusive
+ * and the shared kinds differ: see the abstract methods at the end.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { SchedulerDispatcher } from "effect/Scheduler"
 import { Closed, PoolError, QueueFull, type WaitOutcome } from "../ConnectionPool.ts"
-import type { PoolStats } from "../ConnectionPool.ts"
+import type { EvictReason, PoolStats } from "../ConnectionPool.ts"
 import { Alarm, monotonic } from "./alarm.ts"
-import { Attempt } from "./attempt.ts"
+import type { Attempt } from "./attempt.ts"
 import { type Connection, nextId } from "./connection.ts"
 import type { Connections, Kind } from "./connections.ts"
 import { Line } from "./line.ts"
-import { LinkedList } from "./linkedList.ts"
 import type { Lender, Loan } from "./loan.ts"
 import { Wakes } from "./wakes.ts"
 
-export interface QueueSettings {
-  readonly order: "lifo" | "fifo"
-  readonly minSize: number
-  readonly maxIdle: number
-}
+/** A loan in line, as everything in this module sees it. */
+export type Waiting<Conn, E> = Loan<Conn, E | PoolError>
 
-export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
+/** An attempt, and the waiter it is for. */
+export type Own<Conn, E> = Attempt<Conn, Waiting<Conn, E>>
+
+export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
   readonly connections: Connections<Conn, E>
-  private readonly settings: QueueSettings
-  /** Least recently returned first. */
-  private readonly idle = new LinkedList<Connection<Conn>>()
-  private readonly line = new Line<Loan<Conn, E | PoolError>>()
+  protected readonly line = new Line<Waiting<Conn, E>>()
   private readonly wakes: Wakes<Conn, E | PoolError>
   private readonly deadlines: Alarm
   private pumping = false
   private pumpAgain = false
 
-  constructor(
-    makeConnections: (kind: Kind<Conn, E>) => Connections<Conn, E>,
-    dispatcher: SchedulerDispatcher,
-    settings: QueueSettings
-  ) {
-    this.settings = settings
+  constructor(makeConnections: (kind: Kind<Conn, E>) => Connections<Conn, E>, dispatcher: SchedulerDispatcher) {
     this.connections = makeConnections(this)
     this.wakes = new Wakes(dispatcher)
     this.deadlines = new Alarm(this.connections.run, this.connections.clock, () => this.expireWaiters())
@@ -56,14 +50,14 @@ export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E |
   // Taking
   // ---------------------------------------------------------------------------
 
-  take(loan: Loan<Conn, E | PoolError>): Effect.Effect<void, E | PoolError> | undefined {
+  take(loan: Waiting<Conn, E>): Effect.Effect<void, E | PoolError> | undefined {
     if (this.connections.state !== "open") return Effect.fail(new PoolError({ reason: new Closed() }))
     // The scope it was meant for had closed.
     if (loan.phase !== "new") return Effect.interrupt
     if (this.line.waiters.first === undefined) {
-      const connection = this.nextIdle()
+      const connection = this.next()
       if (connection !== undefined && !this.connections.needsValidation(connection)) {
-        this.idle.remove(connection)
+        this.assign(connection)
         this.lend(loan, connection)
         return undefined
       }
@@ -77,7 +71,7 @@ export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E |
   }
 
   /** Waits for the loan's outcome; it may be there already. */
-  private settledOrWaiting(loan: Loan<Conn, E | PoolError>): Effect.Effect<void, E | PoolError> | undefined {
+  private settledOrWaiting(loan: Waiting<Conn, E>): Effect.Effect<void, E | PoolError> | undefined {
     if (loan.phase === "settled") {
       this.wakes.remove(loan)
       return Exit.isFailure(loan.outcome!) ? loan.outcome! : this.accept(loan)
@@ -92,7 +86,7 @@ export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E |
   }
 
   /** Ownership passes here, on the borrower's own fiber; until then the grant can be taken back. */
-  private accept(loan: Loan<Conn, E | PoolError>): Effect.Effect<void, E | PoolError> | undefined {
+  private accept(loan: Waiting<Conn, E>): Effect.Effect<void, E | PoolError> | undefined {
     const connection = loan.held
     if (connection === undefined) return undefined
     if (this.connections.state !== "open") return Effect.fail(new PoolError({ reason: new Closed() }))
@@ -105,16 +99,21 @@ export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E |
     loan.outcome = undefined
     loan.resume = undefined
     loan.phase = "waiting"
-    connection.borrowers = 0
+    connection.borrowers--
     this.line.rejoin(loan)
-    this.connections.evict(connection, reason)
+    this.retire(connection, reason)
     this.pump()
     return this.settledOrWaiting(loan)
   }
 
-  private lend(loan: Loan<Conn, E | PoolError>, connection: Connection<Conn>): void {
+  /** Counts a borrower in; `lend` follows when its fiber runs. */
+  private assign(connection: Connection<Conn>): void {
+    if (connection.state === "idle") this.forget(connection)
     connection.state = "used"
-    connection.borrowers = 1
+    connection.borrowers++
+  }
+
+  private lend(loan: Waiting<Conn, E>, connection: Connection<Conn>): void {
     connection.idleSince = undefined
     connection.fresh = false
     if (connection.uses++ > 0) this.connections.reused++
@@ -131,33 +130,33 @@ export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E |
   // Returning
   // ---------------------------------------------------------------------------
 
-  end(loan: Loan<Conn, E | PoolError>): void {
+  end(loan: Waiting<Conn, E>): void {
     const phase = loan.phase
     loan.phase = "ended"
     if (phase === "lent") {
       const connection = loan.held!
-      connection.borrowers = 0
+      connection.borrowers--
       if (this.connections.observers.active) {
         this.connections.observers.emit("returned", connection, this.connections.since(loan.since))
       }
       if (this.gone(connection)) return
-      connection.idleSince = this.connections.clock.currentTimeMillisUnsafe()
+      if (connection.borrowers === 0) connection.idleSince = this.connections.clock.currentTimeMillisUnsafe()
       this.comeBack(connection)
     } else if (phase === "waiting") {
       this.waitEnded(loan, "interrupted")
-      this.abandon(this.line.leave(loan))
+      this.abandon(this.line.leave(loan) as Own<Conn, E> | undefined)
       this.tidy()
     } else if (phase === "settled") {
       this.wakes.remove(loan)
       const connection = loan.held
       if (connection === undefined) return
       this.waitEnded(loan, "interrupted")
-      connection.borrowers = 0
+      connection.borrowers--
       if (!this.gone(connection)) this.comeBack(connection)
     }
   }
 
-  invalidate(loan: Loan<Conn, E | PoolError>): void {
+  invalidate(loan: Waiting<Conn, E>): void {
     if (loan.phase === "lent") this.connections.condemn(loan.held!, "invalidated")
   }
 
@@ -168,44 +167,42 @@ export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E |
 
   private comeBack(connection: Connection<Conn>): void {
     const reason = this.connections.rejects(connection)
-    if (reason !== undefined) this.connections.evict(connection, reason)
+    if (reason !== undefined) this.retire(connection, reason)
     else if (this.line.waiters.first === undefined) this.keep(connection)
     else this.hand(connection)
   }
 
-  /** Hands a connection to the head of the line, or keeps it. `by` is the attempt that yielded it. */
-  offer(connection: Connection<Conn>, by?: Attempt<Conn> | undefined): void {
-    const head = this.line.waiters.first
-    if (head === undefined) return this.keep(connection)
-    this.line.advance(by as Attempt<unknown, Loan<Conn, E | PoolError>> | undefined)
-    const orphan = this.line.leave(head)
-    connection.state = "used"
-    connection.borrowers = 1
-    head.held = connection
-    this.settle(head, Exit.void)
-    this.abandon(orphan)
+  /** Never lend it again; it closes when nobody has it any more. */
+  protected retire(connection: Connection<Conn>, reason: EvictReason): void {
+    if (connection.borrowers === 0) this.connections.evict(connection, reason)
+    else connection.verdict ??= reason
   }
 
-  private keep(connection: Connection<Conn>): void {
-    if (this.idle.size >= this.settings.maxIdle) return this.connections.evict(connection, "capacity")
-    connection.state = "idle"
-    connection.fresh = false
-    this.idle.push(connection)
+  /** Hands a connection to the head of the line, as often as it has room, or keeps it. */
+  protected offer(connection: Connection<Conn>, by?: Own<Conn, E> | undefined): void {
+    this.line.advance(by as never)
+    for (let head = this.line.waiters.first; head !== undefined; head = this.line.waiters.first) {
+      const orphan = this.line.leave(head) as Own<Conn, E> | undefined
+      this.assign(connection)
+      head.held = connection
+      this.settle(head, Exit.void)
+      this.abandon(orphan)
+      if (!this.hasSlot(connection)) return
+    }
+    this.keep(connection)
   }
 
   /** Offers an idle or returned connection, after its validation if it needs one. */
-  private hand(connection: Connection<Conn>): void {
-    if (!this.connections.needsValidation(connection)) return this.offer(connection)
-    const attempt = new Attempt<Conn, Loan<Conn, E | PoolError>>()
-    this.line.attend(attempt)
-    this.connections.validate(connection, attempt)
+  protected hand(connection: Connection<Conn>): void {
+    if (this.connections.needsValidation(connection)) this.validate(connection)
+    else if (this.hasSlot(connection)) this.offer(connection)
   }
 
   // ---------------------------------------------------------------------------
   // Waiting
   // ---------------------------------------------------------------------------
 
-  private join(loan: Loan<Conn, E | PoolError>): void {
+  private join(loan: Waiting<Conn, E>): void {
     loan.phase = "waiting"
     const { waitTimeout } = this.connections.settings
     const now = monotonic(this.connections.clock)
@@ -220,39 +217,31 @@ export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E |
     }
   }
 
-  private settle(loan: Loan<Conn, E | PoolError>, outcome: Exit.Exit<void, E | PoolError>): void {
+  protected settle(loan: Waiting<Conn, E>, outcome: Exit.Exit<void, E | PoolError>): void {
     loan.phase = "settled"
     loan.outcome = outcome
     this.wakes.add(loan)
   }
 
-  private fail(loan: Loan<Conn, E | PoolError>, cause: Cause.Cause<E | PoolError>, outcome: WaitOutcome): void {
+  protected fail(loan: Waiting<Conn, E>, cause: Cause.Cause<E | PoolError>, outcome: WaitOutcome): void {
     this.waitEnded(loan, outcome)
-    const orphan = this.line.leave(loan)
+    const orphan = this.line.leave(loan) as Own<Conn, E> | undefined
     this.settle(loan, Exit.failCause(cause))
     this.abandon(orphan)
-  }
-
-  /** An attempt without its owner goes on for whoever comes, or is cancelled if the pool was told so. */
-  private abandon(orphan: Attempt<unknown, Loan<Conn, E | PoolError>> | undefined): void {
-    if (orphan === undefined || orphan.ended || !this.connections.settings.cancelAbandoned) return
-    if (this.line.unattended !== undefined) this.line.attend(orphan)
-    else if (orphan.validates === undefined) this.connections.discard(orphan as Attempt<Conn>)
   }
 
   private expireWaiters(): void {
     const now = monotonic(this.connections.clock)
     for (let loan = this.line.waiters.first; loan !== undefined; loan = this.line.waiters.first) {
       if (loan.deadline > now) return this.deadlines.set(loan.deadline)
-      const phase = loan.attempt === undefined ? "wait" : loan.attempt.validates === undefined ? "connect" : "validate"
       this.connections.timedOut++
-      const error = this.connections.waitTimeout(phase, this.connections.settings.waitTimeout)
+      const error = this.connections.waitTimeout(this.phaseOf(loan), this.connections.settings.waitTimeout)
       this.fail(loan, Cause.fail(error), "timedOut")
     }
     this.tidy()
   }
 
-  private waitEnded(loan: Loan<Conn, E | PoolError>, outcome: WaitOutcome): void {
+  private waitEnded(loan: Waiting<Conn, E>, outcome: WaitOutcome): void {
     if (!this.connections.observers.active || loan.waiter === 0) return
     this.connections.observers.emit("waitEnded", loan.waiter, outcome, this.connections.since(loan.since))
   }
@@ -261,18 +250,7 @@ export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E |
   // Matching waiters with connections and with room
   // ---------------------------------------------------------------------------
 
-  /** The idle connection to lend next; evicts those that are not fit. */
-  private nextIdle(): Connection<Conn> | undefined {
-    for (;;) {
-      const connection = this.settings.order === "lifo" ? this.idle.last : this.idle.first
-      if (connection === undefined) return undefined
-      const reason = this.connections.rejects(connection)
-      if (reason === undefined) return connection
-      this.connections.evict(connection, reason)
-    }
-  }
-
-  private pump(): void {
+  protected pump(): void {
     if (this.connections.state !== "open") return
     // A connector or a close that ends at once calls back into this loop.
     this.pumpAgain = true
@@ -280,80 +258,28 @@ export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E |
     this.pumping = true
     while (this.pumpAgain) {
       this.pumpAgain = false
-      this.serveFromIdle()
-      this.connectForWaiters()
-      this.replenish()
+      this.serve()
+      this.grow()
     }
     this.pumping = false
     this.tidy()
   }
 
-  private serveFromIdle(): void {
+  private serve(): void {
     while (this.line.waiters.first !== undefined) {
-      const connection = this.nextIdle()
+      const connection = this.next()
       if (connection === undefined) return
-      this.idle.remove(connection)
+      const validating = this.connections.validating.size
+      if (validating >= this.line.waiters.size && this.connections.needsValidation(connection)) return
+      if (connection.state === "idle") this.forget(connection)
       this.hand(connection)
     }
   }
 
-  private connectForWaiters(): void {
-    while (this.line.unattended !== undefined && this.hasRoom() && this.connections.mayConnect()) {
-      const attempt = new Attempt<Conn, Loan<Conn, E | PoolError>>()
-      this.line.attend(attempt)
-      this.connections.connect(attempt)
-    }
-  }
-
-  private replenish(): void {
-    while (this.belowMinimum() && this.hasRoom() && this.connections.mayConnect()) {
-      this.connections.connect(new Attempt<Conn>())
-    }
-  }
-
-  private belowMinimum(): boolean {
-    return this.connections.all.size + this.connections.connecting.size < this.settings.minSize
-  }
-
-  /** A connection keeps its place until its close has ended: the server still sees it. */
-  private hasRoom(): boolean {
-    const { all, closing, connecting, settings } = this.connections
-    return all.size + connecting.size + closing < settings.maxSize
-  }
-
   /** Timers run only while somebody may need them. */
   private tidy(): void {
-    const waiting = this.line.waiters.first !== undefined
-    this.connections.backoff.wake(this.line.unattended !== undefined || this.belowMinimum())
-    if (!waiting && this.connections.all.size === 0) this.deadlines.clear()
-  }
-
-  // ---------------------------------------------------------------------------
-  // Adopting
-  // ---------------------------------------------------------------------------
-
-  /** Takes over an open connection; at capacity the least recently used idle one makes room. */
-  adopt(value: Conn, close: Effect.Effect<unknown> | undefined): void {
-    const { maxSize } = this.connections.settings
-    const full = () => this.connections.all.size + this.connections.connecting.size >= maxSize
-    if (full() && this.idle.first !== undefined) this.connections.evict(this.idle.first, "capacity")
-    const refused = this.connections.state !== "open" || full()
-    const connection = this.connections.adopt(value, close)
-    if (connection === undefined) return
-    if (refused) this.connections.evict(connection, "capacity")
-    else this.offer(connection)
-  }
-
-  /** `take`, if an idle connection is there and nobody waits for it. */
-  takeIdle(
-    loan: Loan<Conn, E | PoolError>,
-    lender: Lender<Conn, E | PoolError>
-  ): Effect.Effect<void, E | PoolError> | undefined {
-    if (this.connections.state === "open" && (this.line.waiters.first !== undefined || this.nextIdle() === undefined)) {
-      return undefined
-    }
-    loan.idleOnly = true
-    return lender.take(loan)
+    this.connections.backoff.wake(this.wantsAttempt())
+    if (this.line.waiters.first === undefined && this.connections.all.size === 0) this.deadlines.clear()
   }
 
   // ---------------------------------------------------------------------------
@@ -361,31 +287,8 @@ export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E |
   // ---------------------------------------------------------------------------
 
   opened(connection: Connection<Conn>, attempt: Attempt<Conn>): void {
-    this.offer(connection, attempt)
+    this.offer(connection, attempt as Own<Conn, E>)
     this.pump()
-  }
-
-  failed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError> | undefined): void {
-    const owner = attempt.owner as Loan<Conn, E | PoolError> | undefined
-    if (owner === undefined) {
-      if (this.line.waiters.first === undefined) this.connections.backoff.atLeast(minReplenishPause)
-    } else if (cause === undefined) this.line.lose(owner)
-    else this.fail(owner, cause, "failed")
-    this.pump()
-  }
-
-  validated(connection: Connection<Conn>, attempt: Attempt<Conn>, healthy: boolean): void {
-    const owner = attempt.owner as Loan<Conn, E | PoolError> | undefined
-    if (healthy) this.offer(connection, attempt)
-    else if (owner !== undefined && owner.idleOnly && this.nextIdle() === undefined) {
-      this.line.leave(owner)
-      this.settle(owner, Exit.void)
-    } else if (owner !== undefined) this.line.lose(owner)
-    this.pump()
-  }
-
-  forget(connection: Connection<Conn>): void {
-    this.idle.remove(connection)
   }
 
   condemned(): void {
@@ -403,18 +306,29 @@ export class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E |
     }
   }
 
-  stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers"> {
-    let borrowers = 0
-    for (const connection of this.connections.all) borrowers += connection.borrowers
-    return {
-      idle: this.idle.size,
-      used: this.connections.all.size - this.idle.size,
-      closing: this.connections.closing,
-      pending: this.line.waiters.size,
-      borrowers
-    }
-  }
-}
+  abstract failed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError> | undefined): void
+  abstract validated(connection: Connection<Conn>, attempt: Attempt<Conn>, healthy: boolean): void
+  abstract stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers">
 
-/** A background attempt that failed is not repeated sooner, whatever the backoff says: milliseconds. */
-const minReplenishPause = 100
+  // ---------------------------------------------------------------------------
+  // Where the kinds differ
+  // ---------------------------------------------------------------------------
+
+  /** The connection to lend next, if one has a free slot; evicts those that are not fit. */
+  protected abstract next(): Connection<Conn> | undefined
+  /** Whether one more borrower fits. */
+  protected abstract hasSlot(connection: Connection<Conn>): boolean
+  /** Nobody waits: what is idle, or has a free slot, stays for later. */
+  protected abstract keep(connection: Connection<Conn>): void
+  /** An idle connection is taken or evicted. */
+  abstract forget(connection: Connection<Conn>): void
+  protected abstract validate(connection: Connection<Conn>): void
+  /** Starts as many attempts as the line, and the kind's own plans, call for. */
+  protected abstract grow(): void
+  /** Whether `grow` would start an attempt if the backoff allowed it. */
+  protected abstract wantsAttempt(): boolean
+  /** The owner of an attempt has left, or was served otherwise. */
+  protected abstract abandon(orphan: Own<Conn, E> | undefined): void
+  /** What a waiter is waiting for. */
+  protected abstract phaseOf(loan: Waiting<Conn, E>): "wait" | "connect" | "validate"
+}

@@ -19,6 +19,7 @@ import * as Connector from "../Connector.ts"
 import { monotonic, type Run } from "./alarm.ts"
 import { type Attempt } from "./attempt.ts"
 import { Backoff } from "./backoff.ts"
+import { Checks, judge } from "./checks.ts"
 import { Connection, nextId } from "./connection.ts"
 import { Observers } from "./observers.ts"
 import type { Settings } from "./options.ts"
@@ -47,10 +48,12 @@ export class Connections<Conn, E> {
   readonly run: Run
   readonly clock: Clock.Clock
   readonly observers: Observers
+  readonly checks: Checks<Conn>
   readonly backoff: Backoff<E | PoolError>
   /** Everything opened and not evicted yet. */
   readonly all = new Set<Connection<Conn>>()
   readonly connecting = new Set<Attempt<Conn>>()
+  readonly validating = new Set<Attempt<Conn>>()
   closing = 0
   state: "open" | "draining" | "closed" = "open"
   created = 0
@@ -62,10 +65,8 @@ export class Connections<Conn, E> {
   private readonly options: PoolOptions<Conn, E, unknown, unknown>
   private readonly context: Context.Context<never>
   private readonly kind: Kind<Conn, E>
-  private readonly validating = new Set<Attempt<Conn>>()
   private readonly open: Effect.Effect<Conn, E>
-  private guards: ReadonlyArray<Keep<Conn>> = []
-  private onClosed: Array<() => void> = []
+  private readonly onClosed = new Set<() => void>()
   private deadline: Fiber<void> | undefined = undefined
   private forceAt = Infinity
 
@@ -83,6 +84,7 @@ export class Connections<Conn, E> {
     this.clock = Context.get(context, Clock.Clock)
     this.kind = kind
     this.observers = new Observers(this.run)
+    this.checks = new Checks(options, settings, this.clock)
     this.backoff = new Backoff(settings.backoff, this.run, this.clock, () => kind.vacated())
     this.open = Effect.suspend(() => options.connect()) as Effect.Effect<Conn, E>
   }
@@ -211,28 +213,11 @@ export class Connections<Conn, E> {
 
   /** Why the connection must not be lent, if so. */
   rejects(connection: Connection<Conn>): EvictReason | undefined {
-    if (connection.verdict !== undefined) return connection.verdict
-    if (this.options.isOpen !== undefined) {
-      try {
-        if (!this.options.isOpen(connection.value)) return "closed"
-      } catch {
-        return "unhealthy"
-      }
-    }
-    if (this.guards.length === 0) return undefined
-    const now = this.clock.currentTimeMillisUnsafe()
-    for (const keep of this.guards) {
-      const reason = judge(keep, connection, now)
-      if (reason !== undefined) return reason
-    }
-    return undefined
+    return connection.verdict ?? this.checks.rejects(connection)
   }
 
-  /** Whether `validate` must run before the connection is lent. A fresh connection needs none. */
   needsValidation(connection: Connection<Conn>): boolean {
-    if (this.options.validate === undefined) return false
-    if (connection.fresh) return false
-    return this.clock.currentTimeMillisUnsafe() - connection.idleSince! >= this.settings.validateAfter
+    return this.checks.needsValidation(connection)
   }
 
   /** Starts validating; `attempt` may end before this returns. */
@@ -259,17 +244,6 @@ export class Connections<Conn, E> {
       })
     )
   }
-
-  readonly guard = (keep: Keep<Conn>): Effect.Effect<void, never, Scope.Scope> =>
-    Effect.acquireRelease(
-      Effect.sync(() => {
-        this.guards = [...this.guards, keep]
-      }),
-      () =>
-        Effect.sync(() => {
-          this.guards = without(this.guards, keep)
-        })
-    )
 
   readonly retain = (keep: Keep<Conn>): Effect.Effect<void> =>
     Effect.sync(() => {
@@ -309,6 +283,8 @@ export class Connections<Conn, E> {
       this.closed++
       if (this.observers.active) this.observers.emit("closed", connection)
     })
+    // There may be fewer connections now than the kind wants.
+    this.kind.vacated()
   }
 
   /** Closes `scope`, after `fiber` if given; counts as closing until that has ended or `closeTimeout` passed. */
@@ -346,9 +322,9 @@ export class Connections<Conn, E> {
       )
       if (this.state === "closed") return resume(Effect.void)
       const done = () => resume(Effect.void)
-      this.onClosed.push(done)
+      this.onClosed.add(done)
       return Effect.sync(() => {
-        this.onClosed = without(this.onClosed, done)
+        this.onClosed.delete(done)
       })
     })
 
@@ -388,9 +364,7 @@ export class Connections<Conn, E> {
     if (this.state !== "draining" || this.all.size > 0 || this.closing > 0) return
     this.state = "closed"
     this.deadline?.interruptUnsafe()
-    const waiting = this.onClosed
-    this.onClosed = []
-    for (const resume of waiting) resume()
+    for (const resume of this.onClosed) resume()
   }
 
   // ---------------------------------------------------------------------------
@@ -444,19 +418,3 @@ const awaitFiber = (fiber: Fiber<unknown, unknown>): Effect.Effect<void> =>
   Effect.callback((resume) => {
     fiber.addObserver(() => resume(Effect.void))
   })
-
-/** A predicate's answer as a reason to evict, or undefined to keep. One that throws evicts. */
-const judge = <Conn>(keep: Keep<Conn>, connection: Connection<Conn>, now: number): EvictReason | undefined => {
-  try {
-    const answer = keep(connection.value, connection, now)
-    return answer === true ? undefined : answer === false ? "retain" : answer
-  } catch {
-    return "unhealthy"
-  }
-}
-
-/** `items` without the first `item`: the same predicate may be installed twice. */
-const without = <A>(items: ReadonlyArray<A>, item: A): Array<A> => {
-  const index = items.indexOf(item)
-  return index === -1 ? [...items] : [...items.slice(0, index), ...items.slice(index + 1)]
-}

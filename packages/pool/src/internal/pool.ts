@@ -34,7 +34,7 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
       this.lender = () => warnings.watch(lender, new Error("taken"))
     }
     this.retain = connections.retain
-    this.guard = connections.guard
+    this.guard = connections.checks.guard
     this.observe = connections.observers.observe
     this.drain = connections.drain
     this.stats = Effect.sync(() => connections.stats())

@@ -1,0 +1,68 @@
+/**
+ * Whether a connection may be lent: the health options and the guards.
+ */
+import type { Clock } from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type { Scope } from "effect/Scope"
+import type { EvictReason, Keep, PoolOptions } from "../ConnectionPool.ts"
+import type { Connection } from "./connection.ts"
+import type { Settings } from "./options.ts"
+
+export class Checks<Conn> {
+  private readonly options: PoolOptions<Conn, unknown, unknown, unknown>
+  private readonly validateAfter: number
+  private readonly clock: Clock
+  private guards: ReadonlyArray<Keep<Conn>> = []
+
+  constructor(options: PoolOptions<Conn, any, unknown, unknown>, settings: Settings<any>, clock: Clock) {
+    this.options = options
+    this.validateAfter = settings.validateAfter
+    this.clock = clock
+  }
+
+  rejects(connection: Connection<Conn>): EvictReason | undefined {
+    if (this.options.isOpen !== undefined) {
+      try {
+        if (!this.options.isOpen(connection.value)) return "closed"
+      } catch {
+        return "unhealthy"
+      }
+    }
+    if (this.guards.length === 0) return undefined
+    const now = this.clock.currentTimeMillisUnsafe()
+    for (const keep of this.guards) {
+      const reason = judge(keep, connection, now)
+      if (reason !== undefined) return reason
+    }
+    return undefined
+  }
+
+  /** Whether `validate` must run first. Not for a fresh connection, nor for one that others use right now. */
+  needsValidation(connection: Connection<Conn>): boolean {
+    if (this.options.validate === undefined || connection.fresh || connection.idleSince === undefined) return false
+    return this.clock.currentTimeMillisUnsafe() - connection.idleSince >= this.validateAfter
+  }
+
+  readonly guard = (keep: Keep<Conn>): Effect.Effect<void, never, Scope> =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        this.guards = [...this.guards, keep]
+      }),
+      () =>
+        Effect.sync(() => {
+          // The same predicate may be installed twice.
+          const index = this.guards.indexOf(keep)
+          this.guards = this.guards.filter((_, i) => i !== index)
+        })
+    )
+}
+
+/** A predicate's answer as a reason to evict, or undefined to keep. One that throws evicts. */
+export const judge = <Conn>(keep: Keep<Conn>, connection: Connection<Conn>, now: number): EvictReason | undefined => {
+  try {
+    const answer = keep(connection.value, connection, now)
+    return answer === true ? undefined : answer === false ? "retain" : answer
+  } catch {
+    return "unhealthy"
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * The queue of exclusive connections: idle ones are kept in the order they
+ * came back, and every waiter with room has an attempt of its own.
+ */
+import type * as Cause from "effect/Cause"
+import type * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { SchedulerDispatcher } from "effect/Scheduler"
+import type { PoolError, PoolStats } from "../ConnectionPool.ts"
+import { Attempt } from "./attempt.ts"
+import type { Connection } from "./connection.ts"
+import { ConnectionQueue, type Own, type Waiting } from "./connectionQueue.ts"
+import type { Connections, Kind } from "./connections.ts"
+import { LinkedList } from "./linkedList.ts"
+import type { Lender } from "./loan.ts"
+
+export interface ExclusiveSettings {
+  readonly order: "lifo" | "fifo"
+  readonly minSize: number
+  readonly maxIdle: number
+}
+
+export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
+  private readonly settings: ExclusiveSettings
+  /** Least recently returned first. */
+  private readonly idle = new LinkedList<Connection<Conn>>()
+
+  constructor(
+    makeConnections: (kind: Kind<Conn, E>) => Connections<Conn, E>,
+    dispatcher: SchedulerDispatcher,
+    settings: ExclusiveSettings
+  ) {
+    super(makeConnections, dispatcher)
+    this.settings = settings
+  }
+
+  protected next(): Connection<Conn> | undefined {
+    for (;;) {
+      const connection = this.settings.order === "lifo" ? this.idle.last : this.idle.first
+      if (connection === undefined) return undefined
+      const reason = this.connections.rejects(connection)
+      if (reason === undefined) return connection
+      this.connections.evict(connection, reason)
+    }
+  }
+
+  protected hasSlot(connection: Connection<Conn>): boolean {
+    return connection.borrowers === 0
+  }
+
+  protected keep(connection: Connection<Conn>): void {
+    if (this.idle.size >= this.settings.maxIdle) return this.connections.evict(connection, "capacity")
+    connection.state = "idle"
+    connection.fresh = false
+    this.idle.push(connection)
+  }
+
+  forget(connection: Connection<Conn>): void {
+    this.idle.remove(connection)
+    connection.state = "used"
+  }
+
+  // ---------------------------------------------------------------------------
+  // Attempts
+  // ---------------------------------------------------------------------------
+
+  protected grow(): void {
+    while (this.line.unattended !== undefined && this.hasRoom() && this.connections.mayConnect()) {
+      const attempt: Own<Conn, E> = new Attempt()
+      this.line.attend(attempt)
+      this.connections.connect(attempt)
+    }
+    while (this.belowMinimum() && this.hasRoom() && this.connections.mayConnect()) {
+      this.connections.connect(new Attempt<Conn>())
+    }
+  }
+
+  protected wantsAttempt(): boolean {
+    return this.line.unattended !== undefined || this.belowMinimum()
+  }
+
+  private belowMinimum(): boolean {
+    return this.connections.all.size + this.connections.connecting.size < this.settings.minSize
+  }
+
+  /** A connection keeps its place until its close has ended: the server still sees it. */
+  private hasRoom(): boolean {
+    const { all, closing, connecting, settings } = this.connections
+    return all.size + connecting.size + closing < settings.maxSize
+  }
+
+  /** An attempt without its owner goes on for whoever comes, or is cancelled if the pool was told so. */
+  protected abandon(orphan: Own<Conn, E> | undefined): void {
+    if (orphan === undefined || orphan.ended || !this.connections.settings.cancelAbandoned) return
+    if (this.line.unattended !== undefined) this.line.attend(orphan)
+    else if (orphan.validates === undefined) this.connections.discard(orphan)
+  }
+
+  protected phaseOf(loan: Waiting<Conn, E>): "wait" | "connect" | "validate" {
+    if (loan.attempt === undefined) return "wait"
+    return loan.attempt.validates === undefined ? "connect" : "validate"
+  }
+
+  failed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError> | undefined): void {
+    const owner = attempt.owner as Waiting<Conn, E> | undefined
+    if (owner === undefined) {
+      if (this.line.waiters.first === undefined) this.connections.backoff.atLeast(minReplenishPause)
+    } else if (cause === undefined) this.line.lose(owner)
+    else this.fail(owner, cause, "failed")
+    this.pump()
+  }
+
+  protected validate(connection: Connection<Conn>): void {
+    const attempt: Own<Conn, E> = new Attempt()
+    this.line.attend(attempt)
+    this.connections.validate(connection, attempt)
+  }
+
+  validated(connection: Connection<Conn>, attempt: Attempt<Conn>, healthy: boolean): void {
+    const owner = attempt.owner as Waiting<Conn, E> | undefined
+    if (healthy) this.offer(connection, attempt as Own<Conn, E>)
+    else if (owner !== undefined && owner.idleOnly && this.next() === undefined) {
+      this.line.leave(owner)
+      this.settle(owner, Exit.void)
+    } else if (owner !== undefined) this.line.lose(owner)
+    this.pump()
+  }
+
+  // ---------------------------------------------------------------------------
+  // Adopting
+  // ---------------------------------------------------------------------------
+
+  /** Takes over an open connection; at capacity the least recently used idle one makes room. */
+  adopt(value: Conn, close: Effect.Effect<unknown> | undefined): void {
+    const { maxSize } = this.connections.settings
+    const full = () => this.connections.all.size + this.connections.connecting.size >= maxSize
+    if (full() && this.idle.first !== undefined) this.connections.evict(this.idle.first, "capacity")
+    const refused = this.connections.state !== "open" || full()
+    const connection = this.connections.adopt(value, close)
+    if (connection === undefined) return
+    if (refused) this.connections.evict(connection, "capacity")
+    else this.offer(connection)
+  }
+
+  /** `take`, if an idle connection is there and nobody waits for it. */
+  takeIdle(
+    loan: Waiting<Conn, E>,
+    lender: Lender<Conn, E | PoolError>
+  ): Effect.Effect<void, E | PoolError> | undefined {
+    if (this.connections.state === "open" && (this.line.waiters.first !== undefined || this.next() === undefined)) {
+      return undefined
+    }
+    loan.idleOnly = true
+    return lender.take(loan)
+  }
+
+  stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers"> {
+    let borrowers = 0
+    for (const connection of this.connections.all) borrowers += connection.borrowers
+    return {
+      idle: this.idle.size,
+      used: this.connections.all.size - this.idle.size,
+      closing: this.connections.closing,
+      pending: this.line.waiters.size,
+      borrowers
+    }
+  }
+}
+
+/** A background attempt that failed is not repeated sooner, whatever the backoff says: milliseconds. */
+const minReplenishPause = 100
