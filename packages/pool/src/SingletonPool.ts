@@ -96,6 +96,8 @@ interface Making<Conn, E> {
   readonly made: Deferred.Deferred<void, E | PoolError>
   readonly callers: Set<Loan<Conn, E | PoolError>>
   attempt: Attempt<Conn> | undefined
+  /** It was ready, but must prove itself before it is lent again. */
+  unproven: Connection<Conn> | undefined
 }
 
 const empty = { _tag: "Empty" } as const
@@ -165,27 +167,30 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
   }
 
   private makeOne(): Making<Conn, E> {
-    const ready = this.state._tag === "Ready" ? this.state.connection : undefined
     const making: Making<Conn, E> = {
       _tag: "Making",
       made: Deferred.makeUnsafe(),
       callers: new Set(),
-      attempt: undefined
+      attempt: undefined,
+      unproven: this.state._tag === "Ready" ? this.state.connection : undefined
     }
     this.state = making
-    // It was ready but must prove itself first.
-    if (ready !== undefined) this.connections.validate(ready, (making.attempt = new Attempt<Conn>()))
     return making
   }
 
   /** Starts the attempt that callers wait for, unless it is under way or must wait for the backoff. */
   private advance(): void {
-    const making = this.state
-    if (making._tag === "Making" && making.attempt === undefined && this.connections.mayConnect()) {
-      making.attempt = new Attempt<Conn>()
-      this.connections.connect(making.attempt)
-    }
+    if (this.state._tag === "Making" && this.state.attempt === undefined) this.start(this.state)
     this.connections.backoff.wake(this.state._tag === "Making" && this.state.attempt === undefined)
+  }
+
+  private start(making: Making<Conn, E>): void {
+    const unproven = making.unproven?.state === "idle" ? making.unproven : undefined
+    if (unproven === undefined && !this.connections.mayConnect()) return
+    making.unproven = undefined
+    making.attempt = new Attempt<Conn>()
+    if (unproven === undefined) this.connections.connect(making.attempt)
+    else this.connections.validate(unproven, making.attempt)
   }
 
   private timedOut(loan: Loan<Conn, E | PoolError>): Effect.Effect<never, PoolError> {
@@ -305,16 +310,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
   }
 
   stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers"> {
-    let idle = 0
-    let used = 0
-    let borrowers = 0
-    for (const connection of this.connections.all) {
-      borrowers += connection.borrowers
-      if (connection.state === "idle") idle++
-      else if (connection.verdict === undefined) used++
-    }
-    const draining = this.connections.all.size - idle - used
-    return { idle, used, borrowers, closing: this.connections.closing + draining, pending: this.pending }
+    return { ...this.connections.census(), pending: this.pending }
   }
 
   private waitStarted(loan: Loan<Conn, E | PoolError>): void {

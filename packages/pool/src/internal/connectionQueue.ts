@@ -175,7 +175,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   /** Never lend it again; it closes when nobody has it any more. */
   protected retire(connection: Connection<Conn>, reason: EvictReason): void {
     if (connection.borrowers === 0) this.connections.evict(connection, reason)
-    else connection.verdict ??= reason
+    else this.connections.condemn(connection, reason)
   }
 
   /** Hands a connection to the head of the line, as often as it has room, or keeps it. */

@@ -382,6 +382,19 @@ export class Connections<Conn, E> {
     })
   }
 
+  /** Levels of a kind whose connections drain under their borrowers. */
+  census(): Pick<PoolStats, "idle" | "used" | "closing" | "borrowers"> {
+    let idle = 0
+    let used = 0
+    let borrowers = 0
+    for (const connection of this.all) {
+      borrowers += connection.borrowers
+      if (connection.state === "idle") idle++
+      else if (connection.verdict === undefined) used++
+    }
+    return { idle, used, borrowers, closing: this.closing + this.all.size - idle - used }
+  }
+
   stats(): PoolStats {
     const kind = this.kind.stats()
     return {
