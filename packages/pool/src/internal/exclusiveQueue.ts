@@ -132,14 +132,14 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
 
   /** Takes over an open connection; at capacity the least recently used idle one makes room. */
   adopt(value: Conn, close: Effect.Effect<unknown> | undefined): void {
-    const { maxSize } = this.connections.settings
-    const full = () => this.connections.all.size + this.connections.connecting.size >= maxSize
-    if (full() && this.idle.first !== undefined) this.connections.evict(this.idle.first, "capacity")
-    const refused = this.connections.state !== "open" || full()
+    const victim = this.hasRoom() ? undefined : this.idle.first
+    const refused = this.connections.state !== "open" || (victim === undefined && !this.hasRoom())
+    // Before the victim goes, whose place must not be filled by anybody else.
     const connection = this.connections.adopt(value, close)
     if (connection === undefined) return
-    if (refused) this.connections.evict(connection, "capacity")
-    else this.offer(connection)
+    if (refused) return this.connections.evict(connection, "capacity")
+    if (victim?.state === "idle") this.connections.evict(victim, "capacity")
+    this.offer(connection)
   }
 
   /** `take`, if an idle connection is there and nobody waits for it. */
