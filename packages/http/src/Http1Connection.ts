@@ -14,7 +14,7 @@ import * as Undici from "undici"
 import type { HttpConnection, HttpExchange, HttpRequest, HttpResponse } from "./HttpConnection.ts"
 import { HttpError, InvalidRequest } from "./HttpError.ts"
 import { type Carrier, Http1Exchange, type Limits } from "./internal/http1Exchange.ts"
-import { integer, millis } from "./internal/options.ts"
+import { resolve } from "./internal/http1Options.ts"
 import { formatEndpoint, getPeer } from "./internal/peer.ts"
 
 /**
@@ -104,16 +104,9 @@ class Http1Connection implements HttpConnection, Carrier {
       options.authority ??
       getPeer(socket)?.endpoint ??
       formatEndpoint(socket.remoteAddress ?? "localhost", socket.remotePort ?? 80)
-    const margin = millis("Http1Connection", "keepAliveMargin", options.keepAliveMargin, 2_000)
+    const { limits, margin, maxHeaderSize } = resolve(options)
+    this.limits = limits
     this.margin = margin
-    this.limits = {
-      headersTimeout: millis("Http1Connection", "headersTimeout", options.headersTimeout, 300_000),
-      bodyTimeout: millis("Http1Connection", "bodyTimeout", options.bodyTimeout, 300_000),
-      drainTimeout: millis("Http1Connection", "drainTimeout", options.drainTimeout, 100),
-      maxInformational: integer("Http1Connection", "maxInformational", options.maxInformational, 10, 0),
-      maxDrainBytes: integer("Http1Connection", "maxDrainBytes", options.maxDrainBytes, 65_536, 0)
-    }
-    const maxHeaderSize = integer("Http1Connection", "maxHeaderBytes", options.maxHeaderBytes, 16_384, 1)
     this.client = makeClient(socket, maxHeaderSize, margin)
     // A socket without an error listener ends the process when its peer resets it.
     socket

@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Http1Connection from "./Http1Connection.ts"
 import type { HttpConnection } from "./HttpConnection.ts"
+import { resolve } from "./internal/http1Options.ts"
 import * as SocketConnector from "./SocketConnector.ts"
 import type { SocketError } from "./SocketError.ts"
 
@@ -37,8 +38,8 @@ export interface Http1PoolOptions extends Omit<CacheOptions, "connect" | "isOpen
   readonly socketPath?: string | undefined
   /** The local address to connect from. Default: the system's choice. */
   readonly localAddress?: string | undefined
-  /** For `https:`. Offers `http/1.1` unless `alpn` says otherwise. */
-  readonly tls?: Omit<SocketConnector.TlsOptions, "connectTimeout"> | undefined
+  /** For `https:`. */
+  readonly tls?: Omit<SocketConnector.TlsOptions, "alpn" | "connectTimeout"> | undefined
   readonly http1?: Http1Connection.Http1Options | undefined
 }
 
@@ -68,6 +69,7 @@ export const layer = <I>(tag: Context.Service<I, Http1Pool>, options: Http1PoolO
 const cacheOptions = (options: Http1PoolOptions): CacheOptions => {
   const { connectTimeout = "10 seconds", http1, localAddress, origin, socketPath, tls, ...pool } = options
   const url = parseOrigin(origin)
+  resolve(http1 ?? {})
   const host = url.hostname.replace(/^\[(.*)\]$/, "$1")
   const port = Number(url.port || defaultPorts[url.protocol])
   const secure = url.protocol === "https:"
@@ -77,7 +79,7 @@ const cacheOptions = (options: Http1PoolOptions): CacheOptions => {
     connectTimeout: secure ? undefined : connectTimeout
   })
   const socket = secure
-    ? SocketConnector.tls(tcp, { servername: host, alpn: ["http/1.1"], ...tls, connectTimeout })
+    ? SocketConnector.tls(tcp, { servername: host, ...tls, alpn: ["http/1.1"], connectTimeout })
     : tcp
   return {
     ...pool,

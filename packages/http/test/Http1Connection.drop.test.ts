@@ -149,7 +149,7 @@ describe("Http1Connection", () => {
         const fiber = yield* Effect.forkChild(
           Effect.scoped(Effect.flatMap(HttpConnection.request(connection, get()), (response) => response.bytes))
         )
-        for (let i = 0; i < 20; i++) {
+        for (let i = 0; i < 3; i++) {
           globalThis.gc!()
           yield* Effect.sleep(1)
         }

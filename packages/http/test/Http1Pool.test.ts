@@ -130,6 +130,14 @@ describe("Http1Pool", () => {
       })
     )
 
+    it.effect("rejects bad options of a connection before there is one", () =>
+      Effect.gen(function* () {
+        const options = { origin: "http://a.test", http1: { maxHeaderBytes: -1 } }
+        const exit = yield* Effect.exit(Effect.scoped(Http1Pool.make(options)))
+        assert.include(String(exit), "Http1Connection: maxHeaderBytes must be an integer of at least 1, got -1")
+      })
+    )
+
     it.effect("rejects what is not an origin, without quoting it", () =>
       Effect.gen(function* () {
         for (const origin of [

@@ -94,6 +94,10 @@ export class BodyBuffer {
     return chunks
   }
 
+  takeWhole(): ReadonlyArray<Uint8Array> | undefined {
+    return this.ended && this.failure === undefined && this.state === "read" ? (this.take() ?? []) : undefined
+  }
+
   readonly pull: Pull.Pull<Chunks, HttpError> = Effect.suspend(() => {
     const chunks = this.take()
     if (chunks !== undefined) return Effect.succeed(chunks)
@@ -168,7 +172,13 @@ export class BufferedResponse implements HttpResponse {
   }
 }
 
+const join = (chunks: ReadonlyArray<Uint8Array>): Uint8Array =>
+  chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
+
 const collect = (body: BodyBuffer): Effect.Effect<Uint8Array, HttpError> => {
+  // Most bodies are here as a whole when they are asked for.
+  const whole = body.takeWhole()
+  if (whole !== undefined) return Effect.succeed(join(whole))
   const parts: Array<Uint8Array> = []
   const loop: Effect.Effect<Uint8Array, HttpError> = Pull.matchEffect(body.pull, {
     onSuccess: (chunks) => {
@@ -176,7 +186,7 @@ const collect = (body: BodyBuffer): Effect.Effect<Uint8Array, HttpError> => {
       return loop
     },
     onFailure: (cause) => Effect.failCause(cause),
-    onDone: () => Effect.sync(() => (parts.length === 1 ? parts[0]! : Buffer.concat(parts)))
+    onDone: () => Effect.sync(() => join(parts))
   })
   return Effect.onExit(loop, (exit) => (Exit.isSuccess(exit) ? Effect.void : Effect.sync(() => body.drop())))
 }
