@@ -16,6 +16,7 @@ import type { Schedule } from "effect/Schedule"
 import type { Scope } from "effect/Scope"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
+import type { ConnectionLimit } from "./ConnectionLimit.ts"
 import type { Connector } from "./Connector.ts"
 
 /**
@@ -293,6 +294,8 @@ export interface PoolOptions<Conn, E, R, RV = never> {
   readonly validate?: ((connection: NoInfer<Conn>) => Effect.Effect<unknown, unknown, RV>) | undefined
   /** Default 0: every connection but a fresh one is validated. */
   readonly validateAfter?: Duration.Input | undefined
+  /** A cap that this pool shares with others. Default: none. */
+  readonly limit?: ConnectionLimit | undefined
   /** A loan older than this logs one warning that says where it was taken. Default: off. */
   readonly leakWarning?: Duration.Input | undefined
 }

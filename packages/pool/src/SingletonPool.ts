@@ -181,12 +181,14 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
   /** Starts the attempt that callers wait for, unless it is under way or must wait for the backoff. */
   private advance(): void {
     if (this.state._tag === "Making" && this.state.attempt === undefined) this.start(this.state)
-    this.connections.backoff.wake(this.state._tag === "Making" && this.state.attempt === undefined)
+    const starved = this.state._tag === "Making" && this.state.attempt === undefined
+    this.connections.backoff.wake(starved)
+    if (this.connections.state === "open") this.connections.share?.want(starved && this.connections.mayConnect())
   }
 
   private start(making: Making<Conn, E>): void {
     const unproven = making.unproven?.state === "idle" ? making.unproven : undefined
-    if (unproven === undefined && !this.connections.mayConnect()) return
+    if (unproven === undefined && !this.connections.claim()) return
     making.unproven = undefined
     making.attempt = new Attempt<Conn>()
     if (unproven === undefined) this.connections.connect(making.attempt)
@@ -220,7 +222,8 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
     }
     // A pool that drained has closed it under its borrowers.
     if (connection.state !== "used") return
-    const reason = this.connections.rejects(connection)
+    let reason = this.connections.rejects(connection)
+    if (reason === undefined && connection.borrowers === 0 && this.connections.share?.yields(false)) reason = "capacity"
     if (reason !== undefined) this.retire(connection, reason)
     else if (connection.borrowers === 0) {
       connection.state = "idle"
@@ -283,6 +286,16 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
 
   vacated(): void {
     this.advance()
+  }
+
+  idleSince(): number | undefined {
+    return this.state._tag === "Ready" && this.state.connection.state === "idle"
+      ? this.state.connection.idleSince
+      : undefined
+  }
+
+  giveUp(): void {
+    if (this.state._tag === "Ready") this.retire(this.state.connection, "capacity")
   }
 
   stopped(): void {

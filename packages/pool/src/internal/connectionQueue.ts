@@ -168,8 +168,26 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   private comeBack(connection: Connection<Conn>): void {
     const reason = this.connections.rejects(connection)
     if (reason !== undefined) this.retire(connection, reason)
-    else if (this.line.waiters.first === undefined) this.keep(connection)
+    else if (this.line.waiters.first === undefined) this.rest(connection)
+    else if (this.yields(connection, true)) this.connections.evict(connection, "capacity")
     else this.hand(connection)
+    this.share()
+  }
+
+  /** Nobody here waits for it: it stays, unless another pool of the same limit needs its place. */
+  private rest(connection: Connection<Conn>): void {
+    if (this.yields(connection, false)) this.connections.evict(connection, "capacity")
+    else this.keep(connection)
+  }
+
+  private yields(connection: Connection<Conn>, hasWaiters: boolean): boolean {
+    const { share } = this.connections
+    return share !== undefined && connection.borrowers === 0 && share.yields(hasWaiters)
+  }
+
+  /** Tells the shared limit whether waiters lack nothing but a slot. */
+  private share(): void {
+    this.connections.share?.want(this.line.waiters.first !== undefined && this.lacksSlot())
   }
 
   /** Never lend it again; it closes when nobody has it any more. */
@@ -189,7 +207,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
       this.abandon(orphan)
       if (!this.hasSlot(connection)) return
     }
-    this.keep(connection)
+    this.rest(connection)
   }
 
   /** Offers an idle or returned connection, after its validation if it needs one. */
@@ -279,6 +297,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   /** Timers run only while somebody may need them. */
   private tidy(): void {
     this.connections.backoff.wake(this.wantsAttempt())
+    if (this.connections.state === "open") this.share()
     if (this.line.waiters.first === undefined && this.connections.all.size === 0) this.deadlines.clear()
   }
 
@@ -308,6 +327,8 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   abstract failed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError> | undefined): void
   abstract validated(connection: Connection<Conn>, attempt: Attempt<Conn>, healthy: boolean): void
+  abstract idleSince(): number | undefined
+  abstract giveUp(): void
   abstract stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers">
 
   // ---------------------------------------------------------------------------
@@ -327,6 +348,8 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   protected abstract grow(): void
   /** Whether `grow` would start an attempt if the backoff allowed it. */
   protected abstract wantsAttempt(): boolean
+  /** Whether a waiter's attempt would start if the shared limit granted a slot. */
+  protected abstract lacksSlot(): boolean
   /** The owner of an attempt has left, or was served otherwise. */
   protected abstract abandon(orphan: Own<Conn, E> | undefined): void
   /** What a waiter is waiting for. */

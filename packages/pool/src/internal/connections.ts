@@ -21,8 +21,10 @@ import { type Attempt } from "./attempt.ts"
 import { Backoff } from "./backoff.ts"
 import { Checks, judge } from "./checks.ts"
 import { Connection, nextId } from "./connection.ts"
+import { Draining } from "./draining.ts"
 import { Observers } from "./observers.ts"
 import type { Settings } from "./options.ts"
+import type { Share } from "./share.ts"
 
 /** What a kind is told. Every call is synchronous and happens when the pool's state is consistent. */
 export interface Kind<Conn, E> {
@@ -38,6 +40,9 @@ export interface Kind<Conn, E> {
   condemned(connection: Connection<Conn>): void
   /** Room, or the permission to connect, may have appeared. */
   vacated(): void
+  /** When the least recently used idle connection was last used, if there is one; and evicting it. */
+  idleSince(): number | undefined
+  giveUp(): void
   /** The pool drains: fail all waiters. */
   stopped(): void
   stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers">
@@ -50,25 +55,24 @@ export class Connections<Conn, E> {
   readonly observers: Observers
   readonly checks: Checks<Conn>
   readonly backoff: Backoff<E | PoolError>
+  readonly draining: Draining
   /** Everything opened and not evicted yet. */
   readonly all = new Set<Connection<Conn>>()
   readonly connecting = new Set<Attempt<Conn>>()
   readonly validating = new Set<Attempt<Conn>>()
   closing = 0
-  state: "open" | "draining" | "closed" = "open"
   created = 0
   closed = 0
   reused = 0
   failed = 0
   timedOut = 0
 
+  /** This pool's part in a limit that it shares with others. */
+  readonly share: Share | undefined
   private readonly options: PoolOptions<Conn, E, unknown, unknown>
   private readonly context: Context.Context<never>
   private readonly kind: Kind<Conn, E>
   private readonly open: Effect.Effect<Conn, E>
-  private readonly onClosed = new Set<() => void>()
-  private deadline: Fiber<void> | undefined = undefined
-  private forceAt = Infinity
 
   constructor(
     options: PoolOptions<Conn, E, unknown, unknown>,
@@ -86,7 +90,22 @@ export class Connections<Conn, E> {
     this.observers = new Observers(this.run)
     this.checks = new Checks(options, settings, this.clock)
     this.backoff = new Backoff(settings.backoff, this.run, this.clock, () => kind.vacated())
+    this.draining = new Draining(this.run, this.clock, settings.drainDeadline, {
+      stop: () => this.stop(),
+      closeAll: () => this.closeAll(),
+      isEmpty: () => this.isEmpty,
+      closed: () => this.share?.leave()
+    })
+    this.share = options.limit?.join({
+      offered: () => kind.vacated(),
+      idleSince: () => kind.idleSince(),
+      giveUp: () => kind.giveUp()
+    })
     this.open = Effect.suspend(() => options.connect()) as Effect.Effect<Conn, E>
+  }
+
+  get state(): "open" | "draining" | "closed" {
+    return this.draining.state
   }
 
   // ---------------------------------------------------------------------------
@@ -104,7 +123,12 @@ export class Connections<Conn, E> {
     )
   }
 
-  /** Starts `attempt`, which may end before this returns. */
+  /** `mayConnect`, and the shared limit grants a slot: the attempt must follow. */
+  claim(): boolean {
+    return this.mayConnect() && (this.share === undefined || this.share.take())
+  }
+
+  /** Starts `attempt` after a `claim`; it may end before this returns. */
   connect(attempt: Attempt<Conn>): void {
     this.connecting.add(attempt)
     if (this.observers.active) {
@@ -199,6 +223,7 @@ export class Connections<Conn, E> {
     const scope = Scope.makeUnsafe()
     if (close !== undefined) this.run(Scope.addFinalizer(scope, close))
     const connection = new Connection(nextId(), value, scope, this.clock.currentTimeMillisUnsafe(), new Map())
+    this.share?.takeOver()
     this.admit(connection, 0)
     const defect = this.watch(connection)
     const reason = defect === undefined ? this.rejects(connection) : "unhealthy"
@@ -298,8 +323,9 @@ export class Connections<Conn, E> {
       timer?.interruptUnsafe()
       this.closing--
       done?.()
+      this.share?.release()
       this.kind.vacated()
-      this.checkClosed()
+      this.draining.check()
     }
     const close = Effect.ignoreCause(Scope.close(scope, Exit.void), {
       log: "Unhandled",
@@ -310,27 +336,8 @@ export class Connections<Conn, E> {
     if (!ended) timer = this.timer(this.settings.closeTimeout, end)()
   }
 
-  /** See `ConnectionPool.drain`. */
-  readonly drain = (options?: { readonly deadline?: Duration.Input | undefined }): Effect.Effect<void> =>
-    Effect.callback<void>((resume) => {
-      const { deadline } = options ?? {}
-      this.stop()
-      this.force(
-        deadline === undefined
-          ? this.settings.drainDeadline
-          : Math.max(0, Duration.toMillis(Duration.fromInputUnsafe(deadline)))
-      )
-      if (this.state === "closed") return resume(Effect.void)
-      const done = () => resume(Effect.void)
-      this.onClosed.add(done)
-      return Effect.sync(() => {
-        this.onClosed.delete(done)
-      })
-    })
-
   private stop(): void {
-    if (this.state !== "open") return
-    this.state = "draining"
+    this.share?.want(false)
     this.backoff.stop()
     this.kind.stopped()
     for (const attempt of Array.from(this.connecting)) this.discard(attempt)
@@ -341,30 +348,14 @@ export class Connections<Conn, E> {
       this.evict(attempt.validates!, "drain")
     }
     for (const connection of Array.from(this.all)) this.condemn(connection, "drain")
-    this.checkClosed()
   }
 
-  /** Closes what borrowers still hold `after` milliseconds from now, or at an earlier deadline set before. */
-  private force(after: number): void {
-    if (this.state === "closed") return
-    const at = monotonic(this.clock) + after
-    if (after > 0 && at >= this.forceAt) return
-    this.forceAt = at
-    this.deadline?.interruptUnsafe()
-    this.deadline = undefined
-    if (this.all.size === 0) return
-    const closeAll = () => {
-      for (const connection of Array.from(this.all)) this.evict(connection, connection.verdict ?? "drain")
-    }
-    if (after <= 0) closeAll()
-    else this.deadline = this.timer(after, closeAll)()
+  private closeAll(): void {
+    for (const connection of Array.from(this.all)) this.evict(connection, connection.verdict ?? "drain")
   }
 
-  private checkClosed(): void {
-    if (this.state !== "draining" || this.all.size > 0 || this.closing > 0) return
-    this.state = "closed"
-    this.deadline?.interruptUnsafe()
-    for (const resume of this.onClosed) resume()
+  private get isEmpty(): boolean {
+    return this.all.size === 0 && this.closing === 0 && this.connecting.size === 0
   }
 
   // ---------------------------------------------------------------------------

@@ -65,18 +65,30 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   // ---------------------------------------------------------------------------
 
   protected grow(): void {
-    while (this.line.unattended !== undefined && this.hasRoom() && this.connections.mayConnect()) {
+    while (this.line.unattended !== undefined && this.hasRoom() && this.connections.claim()) {
       const attempt: Own<Conn, E> = new Attempt()
       this.line.attend(attempt)
       this.connections.connect(attempt)
     }
-    while (this.belowMinimum() && this.hasRoom() && this.connections.mayConnect()) {
+    while (this.belowMinimum() && this.hasRoom() && this.connections.claim()) {
       this.connections.connect(new Attempt<Conn>())
     }
   }
 
   protected wantsAttempt(): boolean {
     return this.line.unattended !== undefined || this.belowMinimum()
+  }
+
+  protected lacksSlot(): boolean {
+    return this.line.unattended !== undefined && this.hasRoom() && this.connections.mayConnect()
+  }
+
+  idleSince(): number | undefined {
+    return this.idle.first?.idleSince
+  }
+
+  giveUp(): void {
+    if (this.idle.first !== undefined) this.connections.evict(this.idle.first, "capacity")
   }
 
   private belowMinimum(): boolean {

@@ -36,7 +36,7 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
     this.retain = connections.retain
     this.guard = connections.checks.guard
     this.observe = connections.observers.observe
-    this.drain = connections.drain
+    this.drain = connections.draining.drain
     this.stats = Effect.sync(() => connections.stats())
   }
 

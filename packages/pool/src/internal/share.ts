@@ -1,0 +1,30 @@
+/**
+ * What a pool and a limit that it shares with other pools tell each other.
+ * All calls are synchronous.
+ */
+
+/** A pool, as its limit sees it. */
+export interface Member {
+  /** A slot is free: `take` it now, or it goes to the next pool. */
+  readonly offered: () => void
+  /** When the least recently used idle connection was last used; undefined if none is idle. */
+  readonly idleSince: () => number | undefined
+  /** Evicts that connection. */
+  readonly giveUp: () => void
+}
+
+/** A limit, as one of its pools sees it. */
+export interface Share {
+  /** Takes a slot, if one is free. */
+  readonly take: () => boolean
+  /** Counts a connection that was opened elsewhere, free slot or not. */
+  readonly takeOver: () => void
+  /** Gives a slot back: a close has ended. */
+  readonly release: () => void
+  /** Whether the pool has waiters that only lack a slot. */
+  readonly want: (yes: boolean) => void
+  /** Whether the connection that just came back should close for the sake of another pool. */
+  readonly yields: (hasWaiters: boolean) => boolean
+  /** The pool is closed. */
+  readonly leave: () => void
+}
