@@ -81,23 +81,27 @@ export const drive = Effect.fnUntraced(function* (
   const patience = Duration.toMillis(options.patience)
   const start = now()
   const gaveUp = yield* Deferred.make<never, GaveUp>()
-  const lastAnswers = new Map(targets.map((target) => [target.tally, start]))
+  const sinceAnswer = new Map(
+    targets.map(({ tally }) => [tally, { start, error: undefined as RequestError | undefined }])
+  )
 
   const send = (target: Target): Effect.Effect<void> => {
     const started = now()
     return Effect.matchEffect(target.request, {
       onSuccess: (status) => {
         const ended = now()
-        lastAnswers.set(target.tally, ended)
+        sinceAnswer.set(target.tally, { start: ended, error: undefined })
         target.tally.answered(status, ended - started)
         return Effect.void
       },
       onFailure: (error) => {
         target.tally.unanswered(kindOf(error))
-        const silent = now() - lastAnswers.get(target.tally)!
-        return silent < patience
+        const since = sinceAnswer.get(target.tally)!
+        // Requests that wait for a connection time out where the one that tries to connect knows why.
+        if (since.error === undefined || error._tag !== "RequestTimeout") since.error = error
+        return now() - since.start < patience
           ? Effect.void
-          : Deferred.fail(gaveUp, new GaveUp({ name: target.name, after: options.patience, last: error }))
+          : Deferred.fail(gaveUp, new GaveUp({ name: target.name, after: options.patience, last: since.error }))
       }
     })
   }

@@ -9,7 +9,6 @@ import type { PoolError } from "@poolkit/pool/ConnectionPool"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as CliError from "effect/cli/CliError"
-import * as Runtime from "effect/Runtime"
 
 /**
  * No whole response came within `--timeout`.
@@ -42,7 +41,6 @@ export class CommandFailed extends Data.TaggedError("CommandFailed")<{ readonly 
   override get [CliError.userMessage](): string {
     return this.line
   }
-  override [Runtime.errorReported] = false
 }
 
 /**
@@ -95,16 +93,25 @@ export const explain = (origin: string, error: RequestError): string => {
         `${origin}: not connected after ${Duration.format(reason.after)} (phase: ${reason.phase}); ` +
         "check the host, the port and firewalls between, or raise --connect-timeout"
       )
+    case "Unreachable":
+      return `${origin}: the address cannot be reached (${reason.code}); check the host and the network`
     case "Tls":
       return untrusted.has(reason.code)
         ? `${origin}: the certificate's issuer is not trusted (${reason.code}); pass it with --ca, or --insecure to skip the check`
-        : `${origin}: ${reason.message}`
+        : reason.code === "ERR_TLS_CERT_ALTNAME_INVALID"
+          ? `${origin}: the certificate is for another name (${reason.code}); check the host, or pass --insecure to skip the check`
+          : `${origin}: ${reason.message}`
+    case "Other":
+      return `${origin}: the connection failed (${reason.code}): ${oneLine(reason.cause)}`
     case "RequestTimeout":
       return `${origin}: ${reason.message}; check the server, or raise --timeout`
     default:
       return `${origin}: ${reason.message}`
   }
 }
+
+const oneLine = (cause: unknown): string =>
+  (cause instanceof Error ? cause.message : String(cause)).replaceAll(/\s+/g, " ")
 
 const untrusted = new Set([
   "DEPTH_ZERO_SELF_SIGNED_CERT",
@@ -136,7 +143,7 @@ const usageLine = (error: CliError.NonShowHelpErrors): string => {
         ? `--${error.option} needs a value (${error.expected})`
         : `--${error.option} is "${error.value}" but must be ${error.expected}`
     default:
-      return error.message.replaceAll(/\s+/g, " ")
+      return oneLine(error)
   }
 }
 

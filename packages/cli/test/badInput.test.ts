@@ -89,7 +89,7 @@ describe.concurrent("poolkit run with an origin that cannot be used", () => {
     const server = await serve(ok, certificate)
     assert.include(
       await failure("run", server.url, "--ca", await inFile(certificate.cert)),
-      "(ERR_TLS_CERT_ALTNAME_INVALID); the certificate is for another name"
+      "the certificate is for another name (ERR_TLS_CERT_ALTNAME_INVALID); check the host, or pass --insecure"
     )
   })
 

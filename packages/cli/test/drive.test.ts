@@ -5,13 +5,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { Refused, SocketError } from "@poolkit/http/SocketError"
 import * as TestClock from "effect/testing/TestClock"
 import { drive, type Target } from "../src/drive.ts"
 import { RequestTimeout } from "../src/errors.ts"
 import { Tally } from "../src/tally.ts"
 
 const options = { requests: 10, concurrency: 3, patience: Duration.seconds(60) }
-const failure = new RequestTimeout({ after: Duration.seconds(1) })
+const timeout = new RequestTimeout({ after: Duration.seconds(1) })
 
 /** Records when requests start and end. */
 const target = (name: string, request: Target["request"], log: Array<string> = []): Target => ({
@@ -48,7 +49,7 @@ describe("drive", () => {
 
   it.effect("counts failures and goes on", () =>
     Effect.gen(function* () {
-      const bad = target("bad", Effect.fail(failure))
+      const bad = target("bad", Effect.fail(timeout))
       yield* drive([bad, target("good", Effect.succeed(200))], options)
       assert.deepStrictEqual([bad.tally.requests, bad.tally.failed, bad.tally.latency.totalCount], [5, 5, 0])
       assert.deepStrictEqual([...bad.tally.errors], [["no whole response within 1s", 5]])
@@ -58,10 +59,17 @@ describe("drive", () => {
   it.effect("gives up on an origin that has failed for too long", () =>
     Effect.gen(function* () {
       let sent = 0
+      const refused = new SocketError({ endpoint: "dying", reason: new Refused({ code: "ECONNREFUSED" }) })
       // The fourth request, which ends at 40 ms, is the last one that is answered.
       const dying = target(
         "dying",
-        Effect.suspend(() => Effect.andThen(Effect.sleep(10), ++sent <= 4 ? Effect.succeed(200) : Effect.fail(failure)))
+        Effect.suspend(() => {
+          const count = ++sent
+          return Effect.andThen(
+            Effect.sleep(10),
+            count <= 4 ? Effect.succeed(200) : Effect.fail(count === 6 ? refused : timeout)
+          )
+        })
       )
       const limits = { requests: 100, concurrency: 1, patience: Duration.millis(30) }
       const fiber = yield* Effect.forkChild(Effect.flip(drive([dying], limits)))
@@ -69,7 +77,7 @@ describe("drive", () => {
       assert.deepStrictEqual([dying.tally.requests, dying.tally.failed], [6, 2])
       yield* TestClock.adjust(1)
       const error = yield* Fiber.join(fiber)
-      assert.deepStrictEqual([error._tag, error.name, error.last], ["GaveUp", "dying", failure])
+      assert.deepStrictEqual([error._tag, error.name, error.last], ["GaveUp", "dying", refused])
       assert.deepStrictEqual([dying.tally.requests, dying.tally.failed], [7, 3])
     })
   )
