@@ -212,7 +212,11 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
     const phase = loan.phase
     loan.phase = "ended"
     if (phase === "lent") this.giveBack(loan, loan.held!)
-    else if (phase === "new" && this.state._tag === "Making") this.leave(loan, this.state)
+    else if (phase === "new") {
+      // The attempt may have ended while this caller's fiber was on its way to the connection.
+      this.waitEnded(loan, "interrupted")
+      if (this.state._tag === "Making") this.leave(loan, this.state)
+    }
   }
 
   private giveBack(loan: Loan<Conn, E | PoolError>, connection: Connection<Conn>): void {
@@ -232,9 +236,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
   }
 
   private leave(loan: Loan<Conn, E | PoolError>, making: Making<Conn, E>): void {
-    if (!making.callers.delete(loan)) return
-    this.waitEnded(loan, "interrupted")
-    if (making.callers.size > 0) return
+    if (!making.callers.delete(loan) || making.callers.size > 0) return
     const { attempt } = making
     if (attempt !== undefined && (attempt.validates !== undefined || !this.connections.settings.cancelAbandoned)) return
     this.state = empty
