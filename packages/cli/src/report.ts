@@ -52,7 +52,7 @@ export const render = (rows: ReadonlyArray<Row>, total: number, seconds: number)
   const requests = rows.reduce((sum, row) => sum + row.tally.requests, 0)
   const failed = rows.reduce((sum, row) => sum + row.tally.failed, 0)
   const totals =
-    `${requests === total ? "" : `${count(requests)} of `}${count(total)} requests in ${digits(seconds)} s, ` +
+    `${requests === total ? "" : `${count(requests)} of `}${count(total)} ${total === 1 ? "request" : "requests"} in ${digits(seconds)} s, ` +
     `${count(Math.round(requests / Math.max(seconds, 0.001)))} requests/s, ${count(failed)} failed`
   return [table.toString(), totals, ...rows.flatMap(detailsOf)].join("\n")
 }
@@ -65,7 +65,10 @@ const cellsOf = ({ name, opened, tally }: Row): ReadonlyArray<string> => {
     count(opened),
     count(tally.requests),
     opened === 0 ? "–" : reuse(answered / opened),
-    ...[50, 90, 99].map((percentile) => latency(tally.latency.getValueAtPercentile(percentile))),
+    // The histogram rounds up, so that a percentile could be above the maximum.
+    ...[50, 90, 99].map((percentile) =>
+      latency(Math.min(tally.latency.getValueAtPercentile(percentile), tally.latency.maxValue))
+    ),
     latency(tally.latency.maxValue),
     count(tally.failed)
   ]

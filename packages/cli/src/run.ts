@@ -96,7 +96,11 @@ const failIfAnyFailed = (origins: ReadonlyArray<Origin.Origin>): Effect.Effect<v
   const failed = origins.reduce((sum, origin) => sum + origin.tally.failed, 0)
   return failed === 0
     ? Effect.void
-    : Effect.fail(new CommandFailed({ line: `${failed.toLocaleString("en")} requests failed, see above` }))
+    : Effect.fail(
+        new CommandFailed({
+          line: `${failed.toLocaleString("en")} ${failed === 1 ? "request" : "requests"} failed, see above`
+        })
+      )
 }
 
 const runCommand = Command.make("run", options, run).pipe(

@@ -22,6 +22,14 @@ describe("report", () => {
     ])
   })
 
+  it("has no percentile above the maximum", () => {
+    const tally = new Tally()
+    tally.answered(200, 9.314)
+    const [, , , row, , totals] = render([{ name: "http://a", opened: 1, tally }], 1, 0.5).split("\n")
+    assert.include(row, "│   9.31 │   9.31 │   9.31 │   9.31 │")
+    assert.strictEqual(totals, "1 request in 0.50 s, 2 requests/s, 0 failed")
+  })
+
   it("says how many requests are missing", () => {
     const tally = new Tally()
     assert.include(render([{ name: "http://a", opened: 0, tally }], 1000, 0), "\n0 of 1,000 requests in 0.00 s, 0 req")
