@@ -142,7 +142,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
     connection.fresh = false
     if (connection.uses++ > 0) this.connections.reused++
     loan.held = connection
-    if (this.connections.observers.active) {
+    if (this.connections.observers.watchesLoans) {
       this.waitEnded(loan, "served")
       loan.since = monotonic(this.connections.clock)
       this.connections.observers.emit("borrowed", connection)
@@ -221,7 +221,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
 
   private giveBack(loan: Loan<Conn, E | PoolError>, connection: Connection<Conn>): void {
     connection.borrowers--
-    if (this.connections.observers.active) {
+    if (this.connections.observers.watchesLoans) {
       this.connections.observers.emit("returned", connection, this.connections.since(loan.since))
     }
     // A pool that drained has closed it under its borrowers.
@@ -329,14 +329,14 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
   }
 
   private waitStarted(loan: Loan<Conn, E | PoolError>): void {
-    if (!this.connections.observers.active || loan.waiter > 0) return
+    if (!this.connections.observers.watchesLoans || loan.waiter > 0) return
     loan.waiter = nextId()
     loan.since = monotonic(this.connections.clock)
     this.connections.observers.emit("waitStarted", loan.waiter)
   }
 
   private waitEnded(loan: Loan<Conn, E | PoolError>, outcome: WaitOutcome): void {
-    if (!this.connections.observers.active || loan.waiter === 0) return
+    if (!this.connections.observers.watchesLoans || loan.waiter === 0) return
     this.connections.observers.emit("waitEnded", loan.waiter, outcome, this.connections.since(loan.since))
     loan.waiter = 0
   }

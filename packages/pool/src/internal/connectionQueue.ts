@@ -118,7 +118,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     connection.fresh = false
     if (connection.uses++ > 0) this.connections.reused++
     loan.held = connection
-    if (this.connections.observers.active) {
+    if (this.connections.observers.watchesLoans) {
       if (loan.phase === "settled") this.waitEnded(loan, "served")
       loan.since = monotonic(this.connections.clock)
       this.connections.observers.emit("borrowed", connection)
@@ -136,7 +136,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     if (phase === "lent") {
       const connection = loan.held!
       connection.borrowers--
-      if (this.connections.observers.active) {
+      if (this.connections.observers.watchesLoans) {
         this.connections.observers.emit("returned", connection, this.connections.since(loan.since))
       }
       if (this.gone(connection)) return
@@ -228,7 +228,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     this.line.join(loan)
     // All callers wait equally long, so the head's deadline is the first.
     this.deadlines.set(this.line.waiters.first!.deadline)
-    if (this.connections.observers.active) {
+    if (this.connections.observers.watchesLoans) {
       loan.since = now
       loan.waiter = nextId()
       this.connections.observers.emit("waitStarted", loan.waiter)
@@ -260,7 +260,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   }
 
   private waitEnded(loan: Waiting<Conn, E>, outcome: WaitOutcome): void {
-    if (!this.connections.observers.active || loan.waiter === 0) return
+    if (!this.connections.observers.watchesLoans || loan.waiter === 0) return
     this.connections.observers.emit("waitEnded", loan.waiter, outcome, this.connections.since(loan.since))
   }
 

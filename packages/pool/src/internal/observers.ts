@@ -11,6 +11,8 @@ type Callback<K extends keyof Observer> = NonNullable<Observer[K]>
 export class Observers {
   /** Whether there is anybody to tell; check it before building what to tell. */
   active = false
+  /** Whether anybody wants to know of loans and waits, the events on the hot path. */
+  watchesLoans = false
   private list: ReadonlyArray<Observer> = []
   private readonly run: Run
 
@@ -56,5 +58,6 @@ export class Observers {
   private set(list: ReadonlyArray<Observer>): void {
     this.list = list
     this.active = list.length > 0
+    this.watchesLoans = list.some((o) => (o.borrowed ?? o.returned ?? o.waitStarted ?? o.waitEnded) !== undefined)
   }
 }

@@ -1,0 +1,411 @@
+/**
+ * A pool for each key.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as MutableHashMap from "effect/MutableHashMap"
+import { pipeArguments } from "effect/Pipeable"
+import * as RcMap from "effect/RcMap"
+import * as Scope from "effect/Scope"
+import type { ConnectionLimit } from "./ConnectionLimit.ts"
+import type { ConnectionPool, Keep, Lease, Observer, PoolStats, Use } from "./ConnectionPool.ts"
+import { Closed, PoolError, TooManyKeys } from "./ConnectionPool.ts"
+import { Alarm, monotonic, type Run } from "./internal/alarm.ts"
+import { Attachments } from "./internal/attachments.ts"
+import { MemoryLimit } from "./internal/memoryLimit.ts"
+import { Observers } from "./internal/observers.ts"
+import { integer, millis } from "./internal/options.ts"
+import * as Stats from "./internal/stats.ts"
+
+/**
+ * A pool that takes a target and lends from the pool of the target's key.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MapPool<in Target, in out Key, out Conn, out E = never> extends ConnectionPool<Target, Conn, E> {
+  readonly keys: Effect.Effect<ReadonlyArray<Key>>
+  /** The stats of one key's pool; undefined if there is none. */
+  readonly statsOf: (key: Key) => Effect.Effect<PoolStats | undefined>
+  /** Closes one key's pool; the next caller gets a new one. Ends when it is closed. */
+  readonly remove: (key: Key) => Effect.Effect<void>
+}
+
+/**
+ * What a key's pool is built with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Grant {
+  /** The map's `maxSize` as a limit. Give it to the pool as its `limit` option. */
+  readonly limit: ConnectionLimit
+}
+
+/**
+ * Options of a map.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface MapPoolOptions<in Target, in out Key, out Conn, out E, out R> {
+  /** Compared with `Equal`, so structural keys work. It must say everything that matters for the connection. */
+  readonly key: (target: Target) => Key
+  /** Builds a key's pool, of any kind, from the key alone. */
+  readonly pool: (key: Key, grant: Grant) => Effect.Effect<ConnectionPool<void, Conn, E>, never, R>
+  /** At the limit the least recently used key without borrowers makes room, else `TooManyKeys`. Default `Infinity`, minimum 1. */
+  readonly maxKeys?: number | undefined
+  /** Connections of all keys together, where the pools were given the grant's limit. Default `Infinity`, minimum 1. */
+  readonly maxSize?: number | undefined
+  /** A key that had no connection and no borrower for so long is removed. Default 60 seconds. */
+  readonly idleTimeToLive?: Duration.Input | undefined
+}
+
+/**
+ * Makes a map that lives as long as the current scope.
+ *
+ * **Details**
+ *
+ * A key's pool is built once however many callers ask for it, on a fiber of
+ * the map's, and lives in an `RcMap` until its key is removed. A key in use is
+ * never removed by the map itself. `retain`, `guard`, `observe`, `stats` and
+ * `drain` act on all keys; what is guarded or observed also holds for keys that
+ * come later.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <Target, Key, Conn, E, R>(
+  options: MapPoolOptions<Target, Key, Conn, E, R>
+): Effect.Effect<MapPool<Target, Key, Conn, E>, never, Exclude<R, Scope.Scope> | Scope.Scope> =>
+  Effect.gen(function* () {
+    const settings = checked(options)
+    const context = yield* Effect.context<never>()
+    const limit = new MemoryLimit(settings.maxSize)
+    const pools = yield* RcMap.make({ lookup: (key: Key) => options.pool(key, { limit }) })
+    const map = new Keyed(options, settings, pools as RcMap.RcMap<Key, ConnectionPool<void, Conn, E>>, context)
+    yield* Effect.addFinalizer(() => map.drain())
+    return map
+  }) as never
+
+/**
+ * Makes a layer that provides a map as `tag`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <I, Target, Key, Conn, E, R>(
+  tag: Context.Service<I, MapPool<Target, Key, Conn, E>>,
+  options: MapPoolOptions<Target, Key, NoInfer<Conn>, NoInfer<E>, R>
+): Layer.Layer<I, never, Exclude<R, Scope.Scope>> => Layer.effect(tag, make(options)) as never
+
+interface Settings {
+  readonly maxKeys: number
+  readonly maxSize: number
+  readonly idleTimeToLive: number
+}
+
+const checked = (options: MapPoolOptions<never, any, unknown, unknown, unknown>): Settings => ({
+  maxKeys: integer("MapPool", "maxKeys", options.maxKeys, Infinity, 1, Infinity),
+  maxSize: integer("MapPool", "maxSize", options.maxSize, Infinity, 1, Infinity),
+  idleTimeToLive: millis("MapPool", "idleTimeToLive", options.idleTimeToLive, "60 seconds", 0)
+})
+
+type Inner<Conn, E> = ConnectionPool<void, Conn, E>
+
+/** A key and its pool. */
+class Entry<Key, Conn, E> {
+  readonly key: Key
+  /** Holds the one reference to the pool in the `RcMap`. */
+  readonly scope: Scope.Closeable = Scope.makeUnsafe()
+  readonly ready = Deferred.makeUnsafe<Inner<Conn, E>>()
+  pool: Inner<Conn, E> | undefined = undefined
+  /** Calls under way, for as long as they might not show in the pool's stats. */
+  callers = 0
+  /** Calls so far: tells whether any came while somebody looked away. */
+  calls = 0
+  lastCall = 0
+  connections = 0
+  /** Monotonic time since when it has had no connection. */
+  emptySince: number
+
+  constructor(key: Key, now: number) {
+    this.key = key
+    this.emptySince = now
+  }
+}
+
+interface Visit<Key, Conn, E> {
+  entry: Entry<Key, Conn, E> | undefined
+}
+
+type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
+
+class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
+  private readonly options: MapPoolOptions<Target, Key, Conn, E, unknown>
+  private readonly settings: Settings
+  private readonly pools: RcMap.RcMap<Key, Inner<Conn, E>>
+  private readonly entries = MutableHashMap.empty<Key, Entry<Key, Conn, E>>()
+  private readonly run: Run
+  private readonly clock: Clock.Clock
+  private readonly attachments = new Attachments()
+  private readonly observers: Observers
+  private readonly sweeper: Alarm
+  private calls = 0
+  private draining = false
+  /** Counters of pools that are gone. */
+  private past: PoolStats = Stats.zero
+
+  constructor(
+    options: MapPoolOptions<Target, Key, Conn, E, unknown>,
+    settings: Settings,
+    pools: RcMap.RcMap<Key, Inner<Conn, E>>,
+    context: Context.Context<never>
+  ) {
+    this.options = options
+    this.settings = settings
+    this.pools = pools
+    this.run = Effect.runForkWith(context)
+    this.clock = Context.get(context, Clock.Clock)
+    this.observers = new Observers(this.run)
+    this.sweeper = new Alarm(this.run, this.clock, () => void this.run(this.sweep))
+  }
+
+  // ---------------------------------------------------------------------------
+  // Borrowing
+  // ---------------------------------------------------------------------------
+
+  readonly get = (target: Target): Effect.Effect<Conn, E | PoolError, Scope.Scope> =>
+    this.visit(target, (pool) => pool.get())
+
+  readonly lease = (target: Target): Effect.Effect<Lease<Conn>, E | PoolError, Scope.Scope> =>
+    this.visit(target, (pool) => pool.lease())
+
+  readonly use = ((...args: [Body<Conn>] | [Target, Body<Conn>]) => {
+    const [target, body] = args.length === 1 ? [undefined as Target, args[0]] : args
+    return this.visit(target, (pool) => pool.use(body))
+  }) as Use<Target, Conn, E>
+
+  /** Keeps the key from being removed while `f` runs, or until its loan shows in the pool's stats. */
+  private visit<A, E2, R>(
+    target: Target,
+    f: (pool: Inner<Conn, E>) => Effect.Effect<A, E2, R>
+  ): Effect.Effect<A, E2 | PoolError, R> {
+    return Effect.suspend(() => {
+      const visit: Visit<Key, Conn, E> = { entry: undefined }
+      return Effect.onExitPrimitive(
+        Effect.suspend(() => {
+          if (this.draining) return Effect.fail(new PoolError({ reason: new Closed() }))
+          const key = this.options.key(target)
+          const found = MutableHashMap.get(this.entries, key)
+          if (found._tag === "None") return Effect.flatMap(this.add(visit, key), f)
+          const pool = this.enter(visit, found.value)
+          return pool === undefined ? Effect.flatMap(Deferred.await(found.value.ready), f) : f(pool)
+        }),
+        () => this.leave(visit) as undefined
+      )
+    })
+  }
+
+  private enter(visit: Visit<Key, Conn, E>, entry: Entry<Key, Conn, E>): Inner<Conn, E> | undefined {
+    visit.entry = entry
+    entry.callers++
+    entry.calls++
+    entry.lastCall = ++this.calls
+    return entry.pool
+  }
+
+  private leave(visit: Visit<Key, Conn, E>): void {
+    const { entry } = visit
+    if (entry === undefined) return
+    entry.callers--
+    if (entry.callers === 0 && entry.connections === 0) this.emptied(entry)
+  }
+
+  // ---------------------------------------------------------------------------
+  // Adding and removing keys
+  // ---------------------------------------------------------------------------
+
+  /** The pool of a new key, after another key has made room if there are too many. */
+  private add(visit: Visit<Key, Conn, E>, key: Key): Effect.Effect<Inner<Conn, E>, PoolError> {
+    return Effect.suspend(() => {
+      if (this.draining) return Effect.fail(new PoolError({ reason: new Closed() }))
+      const found = MutableHashMap.get(this.entries, key)
+      if (found._tag === "None" && MutableHashMap.size(this.entries) >= this.settings.maxKeys) {
+        return Effect.flatMap(this.makeRoom, () => this.add(visit, key))
+      }
+      const entry = found._tag === "Some" ? found.value : this.insert(key)
+      this.enter(visit, entry)
+      return Deferred.await(entry.ready)
+    })
+  }
+
+  private insert(key: Key): Entry<Key, Conn, E> {
+    const entry = new Entry<Key, Conn, E>(key, monotonic(this.clock))
+    MutableHashMap.set(this.entries, key, entry)
+    if (this.observers.active) this.observers.emit("keyAdded", key)
+    this.run(this.build(entry))
+    return entry
+  }
+
+  /** On a fiber of the map's: the caller that asked may leave. */
+  private build(entry: Entry<Key, Conn, E>): Effect.Effect<unknown> {
+    const build = Effect.gen({ self: this }, function* () {
+      const pool = yield* RcMap.get(this.pools, entry.key)
+      yield* pool.observe({
+        connected: () => {
+          entry.connections++
+        },
+        closed: () => {
+          if (--entry.connections === 0) this.emptied(entry)
+        }
+      })
+      // Connections that were opened before anybody could watch.
+      const { idle, used } = yield* pool.stats
+      entry.connections = Math.max(entry.connections, idle + used)
+      yield* this.attachments.add(pool)
+      return pool
+    })
+    return Effect.flatMap(Effect.exit(Scope.provide(build, entry.scope)), (exit) => {
+      if (Exit.isSuccess(exit)) entry.pool = exit.value
+      Deferred.doneUnsafe(entry.ready, exit)
+      // The next caller must build again, not find the failure.
+      return Exit.isFailure(exit) ? this.closeOnce(entry) : Effect.void
+    })
+  }
+
+  /** Takes a key out; returns false if it is out already. */
+  private takeOut(entry: Entry<Key, Conn, E>): boolean {
+    const found = MutableHashMap.get(this.entries, entry.key)
+    if (found._tag === "None" || found.value !== entry) return false
+    MutableHashMap.remove(this.entries, entry.key)
+    if (entry.pool !== undefined) this.attachments.remove(entry.pool)
+    if (this.observers.active) this.observers.emit("keyRemoved", entry.key)
+    return true
+  }
+
+  /** Closes the pool of a key that was taken out. */
+  private close(entry: Entry<Key, Conn, E>): Effect.Effect<void> {
+    const close = Scope.close(entry.scope, Exit.void)
+    if (entry.pool === undefined) return close
+    const count = Effect.map(entry.pool.stats, (stats) => {
+      this.past = Stats.addCounters(this.past, stats)
+    })
+    return Effect.andThen(close, count)
+  }
+
+  private closeOnce(entry: Entry<Key, Conn, E>): Effect.Effect<void> {
+    return Effect.suspend(() => (this.takeOut(entry) ? this.close(entry) : Effect.void))
+  }
+
+  readonly remove = (key: Key): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const found = MutableHashMap.get(this.entries, key)
+      return found._tag === "Some" ? Effect.uninterruptible(this.closeOnce(found.value)) : Effect.void
+    })
+
+  /** Removes the least recently used key that nobody uses. */
+  private readonly makeRoom: Effect.Effect<void, PoolError> = Effect.gen({ self: this }, function* () {
+    const entries = Array.from(MutableHashMap.values(this.entries)).sort((a, b) => a.lastCall - b.lastCall)
+    for (const entry of entries) {
+      const unused = yield* this.whenUnused(entry, (stats) => stats.borrowers + stats.pending === 0)
+      if (unused) return
+    }
+    return yield* Effect.fail(new PoolError({ reason: new TooManyKeys({ maxKeys: this.settings.maxKeys }) }))
+  })
+
+  /** Removes a key if its pool's stats allow it and nobody came while they were read. */
+  private whenUnused(entry: Entry<Key, Conn, E>, unused: (stats: PoolStats) => boolean): Effect.Effect<boolean> {
+    const { calls, pool } = entry
+    if (pool === undefined || entry.callers > 0) return Effect.succeed(false)
+    return Effect.map(pool.stats, (stats) => {
+      if (entry.calls !== calls || entry.callers > 0 || !unused(stats)) return false
+      if (this.takeOut(entry)) this.run(this.close(entry))
+      return true
+    })
+  }
+
+  // ---------------------------------------------------------------------------
+  // Sweeping
+  // ---------------------------------------------------------------------------
+
+  private emptied(entry: Entry<Key, Conn, E>): void {
+    entry.emptySince = monotonic(this.clock)
+    if (!this.draining) this.sweeper.set(entry.emptySince + this.settings.idleTimeToLive)
+  }
+
+  private readonly sweep: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
+    const now = monotonic(this.clock)
+    for (const entry of Array.from(MutableHashMap.values(this.entries))) {
+      if (entry.connections > 0 || entry.callers > 0) continue
+      const due = entry.emptySince + this.settings.idleTimeToLive
+      if (due > now) this.sweeper.set(due)
+      // An attempt that nobody waits for is in flight: look again when it may have ended.
+      else if (!(yield* this.whenUnused(entry, isEmpty))) this.emptied(entry)
+    }
+  })
+
+  // ---------------------------------------------------------------------------
+  // All keys
+  // ---------------------------------------------------------------------------
+
+  private get all(): ReadonlyArray<Inner<Conn, E>> {
+    return Array.from(MutableHashMap.values(this.entries)).flatMap(({ pool }) => pool ?? [])
+  }
+
+  readonly retain = (keep: Keep<Conn>): Effect.Effect<void> =>
+    Effect.suspend(() => Effect.forEach(this.all, (pool) => pool.retain(keep), { discard: true }))
+
+  readonly guard = (keep: Keep<Conn>): Effect.Effect<void, never, Scope.Scope> =>
+    this.attachments.attach((pool) => (pool as Inner<Conn, E>).guard(keep))
+
+  readonly observe = (observer: Observer): Effect.Effect<void, never, Scope.Scope> =>
+    Effect.andThen(
+      this.observers.observe(observer),
+      this.attachments.attach((pool) => pool.observe(observer))
+    )
+
+  readonly stats: Effect.Effect<PoolStats> = Effect.suspend(() =>
+    Effect.map(
+      Effect.forEach(this.all, (pool) => pool.stats),
+      (parts) => {
+        const sum = parts.reduce(Stats.add, this.past)
+        return this.settings.maxSize === Infinity ? sum : { ...sum, maxSize: this.settings.maxSize }
+      }
+    )
+  )
+
+  readonly keys: Effect.Effect<ReadonlyArray<Key>> = Effect.sync(() => Array.from(MutableHashMap.keys(this.entries)))
+
+  readonly statsOf = (key: Key): Effect.Effect<PoolStats | undefined> =>
+    Effect.suspend(() => {
+      const found = MutableHashMap.get(this.entries, key)
+      return found._tag === "None" || found.value.pool === undefined ? Effect.undefined : found.value.pool.stats
+    })
+
+  readonly drain = (options?: { readonly deadline?: Duration.Input | undefined }): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      this.draining = true
+      this.sweeper.clear()
+      const entries = Array.from(MutableHashMap.values(this.entries))
+      const drain = (entry: Entry<Key, Conn, E>) =>
+        Effect.flatMap(Effect.exit(Deferred.await(entry.ready)), (built) =>
+          Exit.isSuccess(built) ? Effect.andThen(built.value.drain(options), this.closeOnce(entry)) : Effect.void
+        )
+      return Effect.forEach(entries, drain, { concurrency: "unbounded", discard: true })
+    })
+
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+}
+
+const isEmpty = (stats: PoolStats): boolean =>
+  stats.idle + stats.used + stats.connecting + stats.closing + stats.pending + stats.borrowers === 0
