@@ -47,7 +47,7 @@ export const Annotations: Context.Reference<Map<string, unknown> | undefined> = 
 export const annotate: {
   <Target, Conn>(
     facts: (connection: Conn, target: Target) => Readonly<Record<string, unknown>>
-  ): <E, R>(connect: Connector<Target, Conn, E, R>) => Connector<Target, Conn, E, R>
+  ): <T extends Target, C extends Conn, E, R>(connect: Connector<T, C, E, R>) => Connector<T, C, E, R>
   <Target, Conn, E, R>(
     connect: Connector<Target, Conn, E, R>,
     facts: (connection: Conn, target: Target) => Readonly<Record<string, unknown>>
@@ -125,7 +125,7 @@ export const retry: {
     schedule: Schedule.Schedule<unknown, NoInfer<E>, ES, RS>
   ): Connector<Target, Conn, E | ES, R | RS | Scope.Scope> =>
     (target) =>
-      Effect.retry(inOwnScope(connect(target)), schedule)
+      Effect.retry(inOwnScope(Effect.suspend(() => connect(target))), schedule)
 )
 
 /**

@@ -98,6 +98,8 @@ interface Making<Conn, E> {
   attempt: Attempt<Conn> | undefined
   /** It was ready, but must prove itself before it is lent again. */
   unproven: Connection<Conn> | undefined
+  /** What the attempt yielded. */
+  connection: Connection<Conn> | undefined
 }
 
 const empty = { _tag: "Empty" } as const
@@ -122,8 +124,11 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
     if (this.lendReady(loan)) return undefined
     const { maxPending, waitTimeout } = this.connections.settings
     if (this.pending >= maxPending) return Effect.fail(new PoolError({ reason: new QueueFull({ maxPending }) }))
-    const joined = loan.scope === undefined ? this.join(loan) : Effect.raceFirst(this.join(loan), cancelled(loan))
-    return Effect.timeoutOrElse(Effect.interruptible(joined), {
+    const making = this.join(loan)
+    if (this.lendMade(loan, making)) return undefined
+    const followed = this.follow(loan, making)
+    const waiting = loan.scope === undefined ? followed : Effect.raceFirst(followed, cancelled(loan))
+    return Effect.timeoutOrElse(Effect.interruptible(waiting), {
       duration: Duration.millis(waitTimeout),
       orElse: () => this.timedOut(loan)
     })
@@ -133,13 +138,25 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
   private lendReady(loan: Loan<Conn, E | PoolError>): boolean {
     if (this.state._tag !== "Ready") return false
     const { connection } = this.state
+    return this.isFit(connection) && !this.connections.needsValidation(connection) && this.lend(loan, connection)
+  }
+
+  /** Lends what the attempt yielded that the caller waited for. Opening or checking it was its validation. */
+  private lendMade(loan: Loan<Conn, E | PoolError>, { connection }: Making<Conn, E>): boolean {
+    return connection !== undefined && this.isFit(connection) && this.lend(loan, connection)
+  }
+
+  private isFit(connection: Connection<Conn>): boolean {
+    if (connection.state !== "idle" && connection.state !== "used") return false
     const reason = this.connections.rejects(connection)
     if (reason !== undefined) this.retire(connection, reason)
-    if (reason !== undefined || this.connections.needsValidation(connection)) return false
+    return reason === undefined
+  }
+
+  private lend(loan: Loan<Conn, E | PoolError>, connection: Connection<Conn>): true {
     connection.state = "used"
     connection.borrowers++
     connection.idleSince = undefined
-    connection.fresh = false
     if (connection.uses++ > 0) this.connections.reused++
     loan.held = connection
     if (this.connections.observers.watchesLoans) {
@@ -151,19 +168,13 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
     return true
   }
 
-  /** Shares the outcome of the attempt in flight, starting one if there is none. */
-  private join(loan: Loan<Conn, E | PoolError>): Effect.Effect<void, E | PoolError> {
-    return Effect.suspend(() => {
-      // Its fiber left while this one was on its way.
-      if (loan.phase === "ended") return Effect.interrupt
-      if (this.connections.state !== "open") return closed
-      if (this.lendReady(loan)) return Effect.void
-      const making = this.state._tag === "Making" ? this.state : this.makeOne()
-      making.callers.add(loan)
-      this.waitStarted(loan)
-      this.advance()
-      return Effect.flatMap(Deferred.await(making.made), () => this.join(loan))
-    })
+  /** Shares the attempt in flight, starting one if there is none. It may end before this returns. */
+  private join(loan: Loan<Conn, E | PoolError>): Making<Conn, E> {
+    const making = this.state._tag === "Making" ? this.state : this.makeOne()
+    making.callers.add(loan)
+    this.waitStarted(loan)
+    this.advance()
+    return making
   }
 
   private makeOne(): Making<Conn, E> {
@@ -172,10 +183,23 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
       made: Deferred.makeUnsafe(),
       callers: new Set(),
       attempt: undefined,
-      unproven: this.state._tag === "Ready" ? this.state.connection : undefined
+      unproven: this.state._tag === "Ready" ? this.state.connection : undefined,
+      connection: undefined
     }
     this.state = making
     return making
+  }
+
+  /** Waits for the shared outcome; joins again if the connection was gone before this caller's fiber ran. */
+  private follow(loan: Loan<Conn, E | PoolError>, making: Making<Conn, E>): Effect.Effect<void, E | PoolError> {
+    return Effect.flatMap(Deferred.await(making.made), () => {
+      // Its fiber left while this one was on its way.
+      if (loan.phase === "ended") return Effect.interrupt
+      if (this.connections.state !== "open") return closed
+      if (this.lendMade(loan, making) || this.lendReady(loan)) return Effect.void
+      const next = this.join(loan)
+      return this.lendMade(loan, next) ? Effect.void : this.follow(loan, next)
+    })
   }
 
   /** Starts the attempt that callers wait for, unless it is under way or must wait for the backoff. */
@@ -267,6 +291,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
     if (this.state._tag !== "Making" || this.state.attempt !== attempt) return
     this.state.attempt = undefined
     if (cause !== undefined) this.settle(this.state, Exit.failCause(cause), "failed")
+    else if (this.state.callers.size === 0) this.state = empty
     this.advance()
   }
 
@@ -308,10 +333,11 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
   private ready(connection: Connection<Conn>): void {
     const making = this.state
     connection.state = "idle"
-    // Opened or checked a moment ago: its callers need no check, whoever comes later does.
-    connection.fresh = making._tag === "Making" && making.callers.size > 0
     this.state = { _tag: "Ready", connection }
-    if (making._tag === "Making") Deferred.doneUnsafe(making.made, Exit.void)
+    connection.fresh = false
+    if (making._tag !== "Making") return
+    making.connection = connection
+    Deferred.doneUnsafe(making.made, Exit.void)
   }
 
   private settle(making: Making<Conn, E>, exit: Exit.Exit<never, E | PoolError>, outcome: WaitOutcome): void {

@@ -50,13 +50,17 @@ export class Backoff<E> {
     this.lastFailure = undefined
     this.step = undefined
     this.delay = 0
-    this.until = undefined
-    this.alarm.clear()
+    this.stop()
   }
 
   failure(cause: Cause<E>): void {
     this.failing = true
     this.lastFailure = cause
+    this.pause(cause)
+  }
+
+  /** Begins the pause, unless it has begun already. */
+  pause(cause: Cause<E>): void {
     // Attempts that were in flight when the pause began must not lengthen it.
     if (this.resting) return
     this.until = Infinity
@@ -103,6 +107,8 @@ export class Backoff<E> {
   stop(): void {
     this.until = undefined
     this.alarm.clear()
+    // A step of the schedule that is still being taken belongs to the past.
     this.stepping?.interruptUnsafe()
+    this.stepping = undefined
   }
 }

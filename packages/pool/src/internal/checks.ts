@@ -40,7 +40,9 @@ export class Checks<Conn> {
   /** Whether `validate` must run first. Not for a fresh connection, nor for one that others use right now. */
   needsValidation(connection: Connection<Conn>): boolean {
     if (this.options.validate === undefined || connection.fresh || connection.idleSince === undefined) return false
-    return this.clock.currentTimeMillisUnsafe() - connection.idleSince >= this.validateAfter
+    const age = this.clock.currentTimeMillisUnsafe() - connection.idleSince
+    // A clock that was set back tells nothing.
+    return age >= this.validateAfter || age < 0
   }
 
   readonly guard = (keep: Keep<Conn>): Effect.Effect<void, never, Scope> =>

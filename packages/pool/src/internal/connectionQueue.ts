@@ -259,7 +259,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     this.tidy()
   }
 
-  private waitEnded(loan: Waiting<Conn, E>, outcome: WaitOutcome): void {
+  protected waitEnded(loan: Waiting<Conn, E>, outcome: WaitOutcome): void {
     if (!this.connections.observers.watchesLoans || loan.waiter === 0) return
     this.connections.observers.emit("waitEnded", loan.waiter, outcome, this.connections.since(loan.since))
   }

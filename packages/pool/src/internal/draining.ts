@@ -48,6 +48,10 @@ export class Draining {
       })
     })
 
+  onClosed(listener: () => void): void {
+    this.waiting.add(listener)
+  }
+
   private begin(after: number): void {
     if (this.state === "open") {
       this.state = "draining"

@@ -132,6 +132,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     const owner = attempt.owner as Waiting<Conn, E> | undefined
     if (healthy) this.offer(connection, attempt as Own<Conn, E>)
     else if (owner !== undefined && owner.idleOnly && this.next() === undefined) {
+      this.waitEnded(owner, "failed")
       this.line.leave(owner)
       this.settle(owner, Exit.void)
     } else if (owner !== undefined) this.line.lose(owner)

@@ -22,6 +22,7 @@ export class LeakWarnings {
   private readonly clock: Clock
   private readonly stats: () => PoolStats
   private readonly alarm: Alarm
+  private stopped = false
 
   constructor(after: number, run: Run, clock: Clock, stats: () => PoolStats) {
     this.after = after
@@ -49,9 +50,17 @@ export class LeakWarnings {
   }
 
   private add(loan: Loan<any, any>, where: Error): void {
+    // `takeIdle` may end without a loan, and a body outlive its pool.
+    if (loan.phase !== "lent" || this.stopped) return
     const at = monotonic(this.clock)
     this.loans.set(loan, { at, where })
     this.alarm.set(at + this.after)
+  }
+
+  stop(): void {
+    this.stopped = true
+    this.loans.clear()
+    this.alarm.clear()
   }
 
   private delete(loan: Loan<any, any>): void {

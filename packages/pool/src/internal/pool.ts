@@ -31,6 +31,7 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
     if (leakWarning === undefined) this.lender = () => lender
     else {
       const warnings = new LeakWarnings(leakWarning, connections.run, connections.clock, () => connections.stats())
+      connections.draining.onClosed(() => warnings.stop())
       this.lender = () => warnings.watch(lender, new Error("taken"))
     }
     this.retain = connections.retain
