@@ -23,6 +23,7 @@ import { Checks, judge } from "./checks.ts"
 import { Connection, nextId } from "./connection.ts"
 import { Draining } from "./draining.ts"
 import { Observers } from "./observers.ts"
+import { isRedirect } from "./redirect.ts"
 import type { Settings } from "./options.ts"
 import type { Share } from "./share.ts"
 
@@ -160,6 +161,7 @@ export class Connections<Conn, E> {
     if (!attempt.end()) return
     this.connecting.delete(attempt)
     if (Exit.isSuccess(exit)) return this.connected(attempt, exit.value, annotations)
+    if (isRedirect(exit.cause)) return this.redirected(attempt, exit.cause)
     this.connectFailed(attempt, exit.cause, () => this.close(attempt.scope))
   }
 
@@ -176,6 +178,15 @@ export class Connections<Conn, E> {
     this.backoff.failure(cause)
     cleanUp()
     this.kind.failed(attempt, cause)
+  }
+
+  /** The connection was somebody else's: no failure, but callers are told to go there. */
+  private redirected(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError>): void {
+    // Callers that can wait for what is open here must not make the connector go round and round.
+    if (this.all.size > 0) this.backoff.pause(cause)
+    // First, or the room made would start the same attempt again for the same callers.
+    this.kind.failed(attempt, cause)
+    this.close(attempt.scope)
   }
 
   private connected(attempt: Attempt<Conn>, value: Conn, annotations: Map<string, unknown>): void {

@@ -12,6 +12,7 @@ export class MemoryLimit implements ConnectionLimit {
   readonly max: number
   readonly stats: Effect.Effect<LimitStats>
   used = 0
+  transferring = false
   /** Pools that want a slot, next one first. */
   readonly wanting = new LinkedList<MemoryShare>()
   private readonly shares = new Set<MemoryShare>()
@@ -26,6 +27,15 @@ export class MemoryLimit implements ConnectionLimit {
     const share = new MemoryShare(this, member)
     this.shares.add(share)
     return share
+  }
+
+  readonly transfer = (f: () => void): void => {
+    this.transferring = true
+    try {
+      f()
+    } finally {
+      this.transferring = false
+    }
   }
 
   leave(share: MemoryShare): void {
@@ -89,7 +99,8 @@ class MemoryShare implements Share, Link<MemoryShare> {
   }
 
   readonly take = (): boolean => {
-    if (this.limit.used >= this.limit.max) return false
+    if (this.limit.used >= this.limit.max && !this.limit.transferring) return false
+    this.limit.transferring = false
     this.takeOver()
     return true
   }
