@@ -89,10 +89,15 @@ export const takeInScope = <Conn, E, A>(
     }
     // A borrower whose scope is closed is on its way out.
     if (!addFinalizer(loan.scope, loan, returned)) return Effect.interrupt
+    const finish = () => {
+      // `takeIdle` found nothing: nothing will have to be returned.
+      if (loan.held === undefined) loan.releaseUnsafe()
+      return result(loan)
+    }
     const wait = take(loan)
-    if (wait === undefined) return Effect.succeed(result(loan))
+    if (wait === undefined) return Effect.succeed(finish())
     return Effect.onExitPrimitive(
-      Effect.map(wait, () => result(loan)),
+      Effect.map(wait, finish),
       // The scope may live on for long after its caller gave up.
       (exit: Exit<A, E>) => (exit._tag === "Failure" ? (loan.releaseUnsafe() as undefined) : undefined)
     )

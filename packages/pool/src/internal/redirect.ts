@@ -5,7 +5,9 @@
  */
 import type { Cause } from "effect/Cause"
 
-export class Redirect {}
+export class Redirect {
+  readonly _tag = "Redirect"
+}
 
 /** Whether the attempt was not a failure but somebody else's business. */
 export const isRedirect = (cause: Cause<unknown>, redirect?: Redirect): boolean =>
