@@ -1,0 +1,58 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { hang } from "../src/testing/TestConnector.ts"
+import * as TestConnector from "../src/testing/TestConnector.ts"
+import { borrow, cache, settle, singleton } from "./support/scene.ts"
+
+declare const gc: () => void
+
+/** How many of the bodies that `start` was given are still referenced after their callers have left. */
+const retained = (start: (body: () => Effect.Effect<void>) => Effect.Effect<unknown, unknown>) =>
+  Effect.gen(function* () {
+    const refs: Array<WeakRef<object>> = []
+    yield* Effect.suspend(() => {
+      const callers = Array.from({ length: 500 }, () => {
+        const body = () => Effect.void
+        refs.push(new WeakRef(body))
+        return start(body)
+      })
+      return Effect.flatMap(
+        Effect.forEach(callers, (caller) => Effect.forkChild(caller)),
+        (fibers) => Effect.andThen(settle, Fiber.interruptAll(fibers))
+      )
+    })
+    yield* settle
+    // What was kept for the current job only is let go after a turn of the event loop.
+    yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+    gc()
+    return refs.filter((ref) => ref.deref() !== undefined).length
+  })
+
+for (const [name, make] of [
+  ["CachePool", cache],
+  ["SingletonPool", singleton]
+] as const) {
+  describe(name, () => {
+    describe("memory", () => {
+      it.effect("callers that left the line are not kept, while others still wait and the pool lives on", () =>
+        Effect.gen(function* () {
+          const { pool } = yield* make({}, TestConnector.makeUnsafe(hang))
+          const staying = yield* borrow(pool)
+          const left = yield* retained((body) => pool.use(body))
+          assert.isTrue(left < 10, `${left} of 500 are still referenced`)
+          assert.strictEqual(staying.state(), "waits")
+        })
+      )
+
+      it.effect("borrowers that returned are not kept by an idle connection", () =>
+        Effect.gen(function* () {
+          const { pool } = yield* make()
+          const left = yield* retained((body) => pool.use(body))
+          assert.isTrue(left < 10, `${left} of 500 are still referenced`)
+          assert.isTrue((yield* pool.stats).idle > 0)
+        })
+      )
+    })
+  })
+}
