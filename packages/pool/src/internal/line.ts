@@ -10,22 +10,29 @@ import { type Link, LinkedList } from "./linkedList.ts"
 
 export interface Waiter<W> extends Link<W> {
   attempt: Attempt<unknown, W> | undefined
+  /** Grows with each waiter that joins. */
+  arrival: number
 }
 
 export class Line<W extends Waiter<W>> {
   readonly waiters: LinkedList<W> = new LinkedList<W>()
   /** The first waiter without an attempt. */
   unattended: W | undefined = undefined
+  private arrivals = 0
 
   join(waiter: W): void {
+    waiter.arrival = ++this.arrivals
     this.waiters.push(waiter)
     this.unattended ??= waiter
   }
 
-  /** Puts back at the head a waiter whose connection was taken away before it ran. */
+  /** Puts back where it stood a waiter whose connection was taken away before it ran. */
   rejoin(waiter: W): void {
-    this.waiters.unshift(waiter)
-    this.lose(waiter)
+    let next = this.waiters.first
+    while (next !== undefined && next.arrival < waiter.arrival) next = next.next
+    this.waiters.insert(waiter, next)
+    const isAttended = this.unattended === undefined || this.unattended.arrival > waiter.arrival
+    if (isAttended) this.lose(waiter)
   }
 
   /** Gives `attempt` to the first waiter without one, if there is any. */

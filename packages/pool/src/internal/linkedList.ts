@@ -21,11 +21,14 @@ export class LinkedList<T extends Link<T>> {
     this.size++
   }
 
-  unshift(element: T): void {
-    element.next = this.first
-    if (this.first === undefined) this.last = element
-    else this.first.previous = element
-    this.first = element
+  /** Inserts before `next`, at the end if it is undefined. */
+  insert(element: T, next: T | undefined): void {
+    if (next === undefined) return this.push(element)
+    element.next = next
+    element.previous = next.previous
+    if (next.previous === undefined) this.first = element
+    else next.previous.next = element
+    next.previous = element
     this.size++
   }
 

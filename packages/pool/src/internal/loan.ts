@@ -49,6 +49,7 @@ export class Loan<Conn, E> implements Lease<Conn>, Waiter<Loan<Conn, E>> {
   next: Loan<Conn, E> | undefined = undefined
   resume: ((exit: Exit.Exit<void, E>) => void) | undefined = undefined
   outcome: Exit.Exit<void, E> | undefined = undefined
+  arrival = 0
   deadline = 0
   /** Whether it stands in the list of loans to be resumed. */
   waking = false
