@@ -23,10 +23,14 @@ const retained = (start: (body: () => Effect.Effect<void>) => Effect.Effect<unkn
       )
     })
     yield* settle
-    // What was kept for the current job only is let go after a turn of the event loop.
-    yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
-    gc()
-    return refs.filter((ref) => ref.deref() !== undefined).length
+    // What was kept for the current job only is let go after some turns of the event loop.
+    let left = refs.length
+    for (let turn = 0; turn < 20 && left >= 10; turn++) {
+      yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      gc()
+      left = refs.filter((ref) => ref.deref() !== undefined).length
+    }
+    return left
   })
 
 for (const [name, make] of [
