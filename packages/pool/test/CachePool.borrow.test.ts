@@ -427,6 +427,47 @@ describe("CachePool", () => {
       )
     }
 
+    for (const via of ["get", "lease"] as const) {
+      it.effect(`A1 interrupting ${via} in line gives up its place although its scope stays open`, () =>
+        Effect.gen(function* () {
+          const { pool } = yield* cache({ maxSize: 1 })
+          const scope = yield* Scope.make()
+          const holder = yield* borrow(pool)
+          const waiting = yield* Effect.forkChild(
+            Scope.provide(via === "get" ? Effect.asVoid(pool.get()) : Effect.asVoid(pool.lease()), scope)
+          )
+          yield* settle
+          const next = yield* borrow(pool)
+          waiting.interruptUnsafe()
+          yield* settle
+          assert.strictEqual((yield* pool.stats).pending, 1)
+          yield* holder.leave
+          assert.deepStrictEqual(states(next), ["has 1"])
+          yield* next.leave
+          assert.deepStrictEqual(yield* pool.stats, stats({ idle: 1, maxSize: 1, created: 1, reused: 1 }))
+        })
+      )
+
+      it.effect(
+        `A1 interrupting ${via} between hand-over and its first step returns although its scope stays open`,
+        () =>
+          Effect.gen(function* () {
+            const { pool } = yield* cache({ maxSize: 1 })
+            const scope = yield* Scope.make()
+            const holder = yield* borrow(pool)
+            const waiting = yield* Effect.forkChild(
+              Scope.provide(via === "get" ? Effect.asVoid(pool.get()) : Effect.asVoid(pool.lease()), scope)
+            )
+            yield* settle
+            holder.lease().releaseUnsafe()
+            waiting.interruptUnsafe()
+            yield* settle
+            assert.deepStrictEqual(yield* pool.stats, stats({ idle: 1, maxSize: 1, created: 1 }))
+            assert.strictEqual(yield* once(pool), "has 1")
+          })
+      )
+    }
+
     it.effect("A1 interrupting every second of ten waiters serves the other five in order", () =>
       Effect.gen(function* () {
         const { pool } = yield* cache({ maxSize: 1 })

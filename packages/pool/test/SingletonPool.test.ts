@@ -350,6 +350,19 @@ describe("SingletonPool", () => {
       )
     }
 
+    it.effect("A1 interrupting get while it waits gives up its place although its scope stays open", () =>
+      Effect.gen(function* () {
+        const { peer, pool } = yield* singleton({ onAbandon: "cancel" }, TestConnector.makeUnsafe(hang))
+        const scope = yield* Scope.make()
+        const waiting = yield* Effect.forkChild(Scope.provide(pool.get(), scope))
+        yield* settle
+        waiting.interruptUnsafe()
+        yield* settle
+        assert.deepStrictEqual(yield* pool.stats, single({}))
+        assert.deepStrictEqual(peer.log(), ["connect 1", "cancel 1"])
+      })
+    )
+
     it.effect("A1 takes nothing for a scope that has closed", () =>
       Effect.gen(function* () {
         const { peer, pool } = yield* singleton()
