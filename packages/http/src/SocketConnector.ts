@@ -237,7 +237,7 @@ const own = <S extends Net.Socket>(attempt: Attempt, create: () => S): Effect.Ef
     (socket) => Effect.sync(() => socket.destroy())
   )
 
-/** Waits for `event`. On failure and interruption the socket is destroyed at once. */
+/** Waits for `event`. On failure and interruption the stage's scope destroys the socket. */
 const ready = (
   attempt: Attempt,
   socket: Net.Socket,
@@ -247,13 +247,12 @@ const ready = (
   Effect.callback((resume) => {
     const settle = (exit: Exit.Exit<void, SocketError>) => {
       socket.off(event, onReady).off("error", onError).off("close", onClose)
-      if (Exit.isFailure(exit)) socket.destroy()
       resume(exit)
     }
     const onReady = () => settle(Exit.void)
     const onError = (cause: unknown) =>
       settle(Exit.fail(new SocketError({ endpoint: attempt.endpoint, reason: reasonOf(attempt.phase, cause) })))
-    // A peer that hangs up in mid-handshake may leave nothing but a close.
+    // A socket that is destroyed from this side leaves nothing but a close.
     const onClose = () => onError(Object.assign(new Error("closed before it was ready"), { code: "CLOSED" }))
     socket.on(event, onReady).on("error", onError).on("close", onClose)
     try {
@@ -261,7 +260,6 @@ const ready = (
     } catch (cause) {
       onError(cause)
     }
-    return Effect.sync(() => settle(Exit.interrupt()))
   })
 
 // -----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import { bytes, connectTo, get, pause, roundTrip, scripted, settled } from "./http1.ts"
 import { leakOracle } from "./leakOracle.ts"
-import { answer, httpServer, once } from "./servers.ts"
+import { answer, httpServer, once, rawServer } from "./servers.ts"
 
 const oracle = leakOracle()
 
@@ -86,6 +86,20 @@ describe("Http1Connection", () => {
         const started = performance.now()
         yield* once(socket, "close")
         assert.isAtLeast(performance.now() - started, 90)
+        assert.isBelow(performance.now() - started, 200)
+      })
+    )
+
+    it.live("that is slower than drainTimeout ends the connection, whatever is sent meanwhile", () =>
+      Effect.gen(function* () {
+        const server = yield* rawServer(oracle, (socket) => {
+          socket.resume().once("data", () => socket.write(head(10_000)))
+        })
+        const { connection, socket } = yield* connectTo(server)
+        const body = Stream.fromEffectRepeat(Effect.delay(Effect.succeed(bytes(1)), 5))
+        yield* Effect.scoped(HttpConnection.request(connection, { method: "POST", path: "/", body }))
+        const started = performance.now()
+        yield* once(socket, "close")
         assert.isBelow(performance.now() - started, 200)
       })
     )

@@ -216,6 +216,31 @@ describe("SocketConnector", () => {
       })
     )
 
+    it.effect("of the outer stage says what the inner one was doing", () =>
+      Effect.gen(function* () {
+        const fiber = yield* failureOf(tlsTo(1, {}, "db.internal")()).pipe(
+          Effect.provideService(Dns.Dns, neverDns),
+          Effect.forkChild
+        )
+        yield* TestClock.adjust(10_000)
+        const error = yield* Fiber.join(fiber)
+        assert.isTrue(error.message.startsWith("db.internal:1: not connected after 10s (phase: dns)"))
+      })
+    )
+
+    it.effect("of the outer stage replaces the default of the inner one", () =>
+      Effect.gen(function* () {
+        const fiber = yield* failureOf(tlsTo(1, { connectTimeout: "20 seconds" }, "db.internal")()).pipe(
+          Effect.provideService(Dns.Dns, neverDns),
+          Effect.forkChild
+        )
+        yield* TestClock.adjust(19_999)
+        assert.isUndefined(fiber.pollUnsafe())
+        yield* TestClock.adjust(1)
+        assert.strictEqual((yield* Fiber.join(fiber)).reason._tag, "Timeout")
+      })
+    )
+
     it.effect("of a stage underneath holds too", () =>
       Effect.gen(function* () {
         const tcp = SocketConnector.tcp({ host: "db.internal", port: 1, connectTimeout: 50 })
@@ -348,9 +373,11 @@ describe("SocketConnector", () => {
 
     it.live("verifies addresses too", () =>
       Effect.gen(function* () {
-        const server = yield* tlsServer(oracle, certificates.server, (socket) => socket.resume())
-        const connect = tlsTo(server.port, { ca: certificates.ca }, host)
-        assert.isTrue((yield* connect()).authorized)
+        const server = yield* tlsServer(oracle, certificates.address, (socket) => socket.resume())
+        assert.isTrue((yield* tlsTo(server.port, { ca: certificates.ca }, host)()).authorized)
+        const other = yield* tlsServer(oracle, certificates.otherName, (socket) => socket.resume())
+        const error = yield* failureOf(tlsTo(other.port, { ca: certificates.ca }, host)())
+        assert.deepInclude(error.reason, { _tag: "Tls", code: "ERR_TLS_CERT_ALTNAME_INVALID" })
       })
     )
 
@@ -436,6 +463,19 @@ describe("SocketConnector", () => {
           const error = yield* failureOf(tlsTo(server.port, { ca: certificates.ca })())
           assert.deepInclude(error.reason, { _tag: "Reset", phase: "tls" })
         }
+      })
+    )
+
+    it.live("fails when its socket is destroyed from this side", () =>
+      Effect.gen(function* () {
+        const raw = yield* Deferred.make<Net.Socket>()
+        const server = yield* rawServer(oracle, (socket) => {
+          socket.once("data", () => Effect.runFork(Effect.map(Deferred.await(raw), (socket) => socket.destroy())))
+        })
+        const tcp = SocketConnector.tcp({ host: "localhost", port: server.port })
+        const tapped: typeof tcp = () => Effect.tap(tcp(), (socket) => Deferred.succeed(raw, socket))
+        const error = yield* failureOf(SocketConnector.tls(tapped)())
+        assert.deepInclude(error.reason, { _tag: "Reset", phase: "tls" })
       })
     )
 

@@ -40,6 +40,7 @@ export const certificates = {
   ca: ca.cert,
   /** For `localhost` and 127.0.0.1. */
   server: await make({ names: ["localhost", "127.0.0.1"], ca }),
+  address: await make({ names: ["127.0.0.1"], ca }),
   otherName: await make({ names: ["example.test"], ca }),
   expired: await make({
     names: ["localhost", "127.0.0.1"],

@@ -230,10 +230,7 @@ export class Http1Exchange implements HttpExchange, Dispatcher.DispatchHandler {
   private drain(): void {
     const { drainTimeout, maxDrainBytes } = this.carrier.limits
     const declared = Number(this.head?.headers["content-length"])
-    const giveUp = () => {
-      this.abort(new ConnectionLost({ code: "BODY_DROPPED" }))
-      this.finish()
-    }
+    const giveUp = () => this.abort(new ConnectionLost({ code: "BODY_DROPPED" }))
     this.allowed = this.received + maxDrainBytes
     if (declared > this.allowed) return giveUp()
     this.watchdog.watch(drainTimeout, giveUp)
