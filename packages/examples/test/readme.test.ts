@@ -21,7 +21,7 @@ describe("README", () => {
     Effect.gen(function* () {
       yield* program
       const lines = yield* TestConsole.logLines
-      assert.strictEqual(fences.find(({ language }) => language === "")!.text, `${lines.join("\n")}\n`)
+      assert.strictEqual(fences.find(({ language }) => language === "text")!.text, `${lines.join("\n")}\n`)
     }).pipe(Effect.provide(TestConsole.layer))
   )
 })
