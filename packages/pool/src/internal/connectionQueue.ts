@@ -199,21 +199,24 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   /** Hands a connection to the head of the line, as often as it has room, or keeps it. */
   protected offer(connection: Connection<Conn>, by?: Own<Conn, E> | undefined): void {
     this.line.advance(by as never)
-    for (let head = this.line.waiters.first; head !== undefined; head = this.line.waiters.first) {
+    for (
+      let head = this.line.waiters.first;
+      head !== undefined && this.hasSlot(connection);
+      head = this.line.waiters.first
+    ) {
       const orphan = this.line.leave(head) as Own<Conn, E> | undefined
       this.assign(connection)
       head.held = connection
       this.settle(head, Exit.void)
       this.abandon(orphan)
-      if (!this.hasSlot(connection)) return
     }
-    this.rest(connection)
+    if (connection.borrowers === 0) this.rest(connection)
   }
 
   /** Offers an idle or returned connection, after its validation if it needs one. */
   protected hand(connection: Connection<Conn>): void {
     if (this.connections.needsValidation(connection)) this.validate(connection)
-    else if (this.hasSlot(connection)) this.offer(connection)
+    else this.offer(connection)
   }
 
   // ---------------------------------------------------------------------------

@@ -85,10 +85,8 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   // ---------------------------------------------------------------------------
 
   protected grow(): void {
-    const wanted = this.wanted()
-    while (this.connections.connecting.size < wanted && this.hasRoom() && this.connections.claim()) {
-      this.connections.connect(new Attempt<Conn>())
-    }
+    // Asked anew each time: an attempt may end before `connect` returns.
+    while (this.wantsAttempt() && this.connections.claim()) this.connections.connect(new Attempt<Conn>())
   }
 
   protected wantsAttempt(): boolean {
