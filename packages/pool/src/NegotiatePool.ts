@@ -3,10 +3,10 @@
  *
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type { ConnectionLimit } from "./ConnectionLimit.ts"
 import { type ConnectionPool, map } from "./ConnectionPool.ts"
 import type { Connector } from "./Connector.ts"
@@ -115,7 +115,8 @@ const negotiate = <B, E, R, F, EF, RF, U, EU, RU, C>(
   fallenBack: (pool: ConnectionPool<void, F, EF>) => ConnectionPool<void, C, EF>
 ): Effect.Effect<ConnectionPool<void, C, EF | EU>, never, Exclude<R | RF | RU, Scope.Scope> | Scope.Scope> =>
   Effect.gen(function* () {
-    const context = yield* Effect.context<R>()
+    // Without this scope: each connection has its own.
+    const context = Context.omit(Scope.Scope)(yield* Effect.context<Scope.Scope>())
     const negotiation = new Negotiation<B, E>(
       Effect.provideContext(
         Effect.suspend(() => options.connect()),
@@ -123,7 +124,7 @@ const negotiate = <B, E, R, F, EF, RF, U, EU, RU, C>(
       ) as Effect.Effect<B, E, Scope.Scope>,
       options.inspect,
       options.limit,
-      Effect.runForkWith(context as Context.Context<never>)
+      Effect.runForkWith(context)
     )
     const upgrade = upgraded(yield* options.upgrade(negotiation.connector("upgrade")))
     const fallback = fallenBack(yield* options.fallback(negotiation.connector("fallback")))
