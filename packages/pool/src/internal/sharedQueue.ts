@@ -18,8 +18,8 @@ export interface SharedSettings<Conn> {
 
 export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   private readonly settings: SharedSettings<Conn>
-  /** What one more connection can be expected to admit. */
-  private usualCapacity = 1
+  /** What one more connection can be expected to admit; undefined until one has admitted anybody. */
+  private usualCapacity: number | undefined = undefined
 
   constructor(
     makeConnections: (kind: Kind<Conn, E>) => Connections<Conn, E>,
@@ -132,7 +132,8 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     }
     // Nobody knows yet how many callers the first connection will serve.
     if (lendable === 0) return waiting > 0 ? 1 : 0
-    if (waiting > 0) return Math.ceil(waiting / this.usualCapacity)
+    // A peer that admits nobody yet says nothing that calls for more connections.
+    if (waiting > 0) return this.usualCapacity === undefined ? 0 : Math.ceil(waiting / this.usualCapacity)
     return this.settings.saturation < 1 && borrowers > 0 && saturated === lendable ? 1 : 0
   }
 
