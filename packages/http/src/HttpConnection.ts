@@ -62,7 +62,7 @@ export interface HttpResponse {
  * @since 0.1.0
  */
 export interface HttpExchange {
-  /** Await it at most once. Interrupting it withdraws the request. */
+  /** Await it at most once. Interrupting it does nothing to the exchange: call `cancel`. */
   readonly response: Effect.Effect<HttpResponse, HttpError>
   /**
    * Withdraws a request that was not written, leaving the connection as it

@@ -127,6 +127,26 @@ describe("Http1Connection", () => {
       })
     )
 
+    it.live("is not made longer by a server that drips", () =>
+      Effect.gen(function* () {
+        for (const drop of ["HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\nx-drip: x"]) {
+          const server = yield* httpServer(oracle, (_, socket) => {
+            let next = drop
+            const interval = setInterval(() => {
+              socket.write(next)
+              if (!drop.endsWith("\r\n")) next = "x"
+            }, 10)
+            socket.on("close", () => clearInterval(interval))
+          })
+          const { connection } = yield* connectTo(server, { headersTimeout: 50, maxInformational: 1_000 })
+          const started = performance.now()
+          const error = yield* Effect.flip(roundTrip(connection))
+          assert.deepInclude(error.reason, { _tag: "ResponseTimeout", phase: "headers" })
+          assert.isBelow(performance.now() - started, 250)
+        }
+      })
+    )
+
     it.live("cuts a server that takes no more of the request", () =>
       Effect.gen(function* () {
         const server = yield* rawServer(oracle, (socket) => {

@@ -197,6 +197,17 @@ describe("Http1Connection", () => {
       })
     )
 
+    it.live("that is dropped fails whoever waits for more of it", () =>
+      Effect.gen(function* () {
+        const server = yield* scripted(oracle, ["HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab"])
+        const { connection } = yield* connectTo(server)
+        const response = yield* HttpConnection.request(connection, get())
+        const fiber = yield* Effect.forkChild(Effect.flip(response.text), { startImmediately: true })
+        yield* response.discard
+        assert.deepInclude((yield* Fiber.join(fiber)).reason, { _tag: "BodyUnavailable", why: "dropped" })
+      })
+    )
+
     it.live("slows the server down while nobody reads", () =>
       Effect.gen(function* () {
         const size = 64 * 1024 * 1024

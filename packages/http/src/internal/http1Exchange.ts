@@ -84,17 +84,13 @@ export class Http1Exchange implements HttpExchange, Dispatcher.DispatchHandler {
   readonly response: Effect.Effect<HttpResponse, HttpError> = Effect.callback((resume) => {
     this.resume = resume
     if (this.over || this.head !== undefined) this.flush()
-    return Effect.sync(() => this.cancel())
   })
 
   cancel(): void {
     if (this.over || this.head !== undefined) return this.body.drop()
     this.failure ??= this.error(new ConnectionLost({ code: "CANCELLED" }))
-    if (this.stopWaiting !== undefined) {
-      this.stopWaiting()
-      return this.finish()
-    }
-    this.destroy()
+    if (this.stopWaiting === undefined) return this.destroy()
+    this.stopWaiting()
     this.finish()
   }
 
@@ -128,8 +124,6 @@ export class Http1Exchange implements HttpExchange, Dispatcher.DispatchHandler {
   /** The next statement of undici's writes to the socket. */
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.controller = controller
-    // Cancelled between dispatch and now.
-    if (this.over) return controller.abort(this.failure!)
     this.watchdog.watch(this.carrier.limits.headersTimeout, () => this.onSilence("headers"))
   }
 
@@ -176,9 +170,7 @@ export class Http1Exchange implements HttpExchange, Dispatcher.DispatchHandler {
   }
 
   onResponseError(_: Dispatcher.DispatchController | null, error: Error): void {
-    const reason = reasonOf(error)
-    if (reason._tag === "InvalidResponse") this.responseStarted = true
-    this.fail(this.error(reason))
+    this.fail(this.error(reasonOf(error)))
   }
 
   // ---------------------------------------------------------------------------
