@@ -100,8 +100,9 @@ export class Backoff<E> {
 
   /** Sets the timer for the end of the pause, or clears it when nobody waits. */
   wake(demand: boolean): void {
-    if (!demand || !this.resting) this.alarm.clear()
-    else if (this.until !== Infinity) this.alarm.set(this.until!)
+    if (!demand) this.alarm.clear()
+    // A pause that is over keeps its timer, which may be late: whoever waits has only its ring to go by.
+    else if (this.resting && this.until !== Infinity) this.alarm.set(this.until!)
   }
 
   stop(): void {
