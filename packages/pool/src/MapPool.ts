@@ -15,7 +15,7 @@ import { pipeArguments } from "effect/Pipeable"
 import * as RcMap from "effect/RcMap"
 import * as Scope from "effect/Scope"
 import type { ConnectionLimit } from "./ConnectionLimit.ts"
-import type { ConnectionPool, Keep, Lease, Observer, PoolStats, Use } from "./ConnectionPool.ts"
+import type { Any, ConnectionInfo, ConnectionPool, Keep, Lease, Observer, PoolStats, Use } from "./ConnectionPool.ts"
 import { Closed, PoolError, TooManyKeys } from "./ConnectionPool.ts"
 import { Alarm, monotonic, type Run } from "./internal/alarm.ts"
 import { Attachments } from "./internal/attachments.ts"
@@ -369,7 +369,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   readonly observe = (observer: Observer): Effect.Effect<void, never, Scope.Scope> =>
     Effect.andThen(
       this.observers.observe(observer),
-      this.attachments.attach((pool) => pool.observe(observer))
+      this.attachments.attach((pool, isNew) => (isNew ? observeFromTheStart(pool, observer) : pool.observe(observer)))
     )
 
   readonly stats: Effect.Effect<PoolStats> = Effect.suspend(() =>
@@ -405,6 +405,25 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   pipe() {
     return pipeArguments(this, arguments)
   }
+}
+
+/** Observes a pool, and what it opened before anybody could observe it. */
+const observeFromTheStart = (pool: Any, observer: Observer): Effect.Effect<void, never, Scope.Scope> => {
+  const { connected } = observer
+  if (connected === undefined) return pool.observe(observer)
+  const seen = new WeakSet<ConnectionInfo>()
+  const once = (info: ConnectionInfo, elapsed: number) => {
+    if (seen.has(info)) return
+    seen.add(info)
+    connected(info, elapsed)
+  }
+  return Effect.andThen(
+    pool.observe({ ...observer, connected: once }),
+    pool.retain((_, info) => {
+      once(info, 0)
+      return true
+    })
+  )
 }
 
 const isEmpty = (stats: PoolStats): boolean =>

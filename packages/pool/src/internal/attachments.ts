@@ -7,8 +7,8 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { Any } from "../ConnectionPool.ts"
 
-/** Puts something into a part, until the scope closes. */
-export type Install = (part: Any) => Effect.Effect<void, never, Scope.Scope>
+/** Puts something into a part, until the scope closes; `isNew` if the part came after it. */
+export type Install = (part: Any, isNew: boolean) => Effect.Effect<void, never, Scope.Scope>
 
 export class Attachments {
   private readonly parts = new Set<Any>()
@@ -19,10 +19,10 @@ export class Attachments {
     Effect.asVoid(
       Effect.acquireRelease(
         Effect.suspend(() => {
-          const key: Install = (part) => install(part)
+          const key: Install = (part, isNew) => install(part, isNew)
           this.installed.set(key, new Map())
           return Effect.as(
-            Effect.forEach(this.parts, (part) => this.installOne(key, part), { discard: true }),
+            Effect.forEach(this.parts, (part) => this.installOne(key, part, false), { discard: true }),
             key
           )
         }),
@@ -38,7 +38,7 @@ export class Attachments {
   add(part: Any): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.parts.add(part)
-      return Effect.forEach(Array.from(this.installed.keys()), (install) => this.installOne(install, part), {
+      return Effect.forEach(Array.from(this.installed.keys()), (install) => this.installOne(install, part, true), {
         discard: true
       })
     })
@@ -50,13 +50,13 @@ export class Attachments {
     for (const scopes of this.installed.values()) scopes.delete(part)
   }
 
-  private installOne(install: Install, part: Any): Effect.Effect<void> {
+  private installOne(install: Install, part: Any, isNew: boolean): Effect.Effect<void> {
     return Effect.suspend(() => {
       const scopes = this.installed.get(install)
       if (scopes === undefined || scopes.has(part) || !this.parts.has(part)) return Effect.void
       const scope = Scope.makeUnsafe()
       scopes.set(part, scope)
-      return Scope.provide(install(part), scope)
+      return Scope.provide(install(part, isNew), scope)
     })
   }
 }
