@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
+import * as TestConsole from "effect/testing/TestConsole"
 import { die, fail, hang, succeed } from "../src/testing/TestConnector.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
 import { borrow, borrowMany, cache, everySecond, gates, once, settle, states, stats } from "./support/scene.ts"
@@ -215,6 +216,18 @@ describe("CachePool", () => {
         })
       )
     }
+
+    it.effect("A4 a close that fails is logged with its cause", () =>
+      Effect.gen(function* () {
+        const { peer, pool } = yield* cache()
+        peer.onClose(() => Effect.die(new Error("boom")))
+        yield* once(pool)
+        yield* pool.retain(() => false)
+        const logged = (yield* TestConsole.logLines).map(String).join("\n")
+        assert.isTrue(logged.includes("A connection's close failed"), logged)
+        assert.isTrue(logged.includes("boom"), logged)
+      })
+    )
 
     it.effect("A4 the other finalizers of a connection run although one dies", () =>
       Effect.gen(function* () {

@@ -533,6 +533,44 @@ describe("CachePool", () => {
       })
     )
 
+    it.effect("A7 a waiter whose connection died before it ran keeps its deadline", () =>
+      Effect.gen(function* () {
+        const { peer, pool } = yield* cache({ maxSize: 1 })
+        const holder = yield* borrow(pool)
+        const waiter = yield* borrow(pool)
+        yield* TestClock.adjust("29 seconds")
+        peer.script(hang)
+        const connection = holder.connection()
+        holder.lease().releaseUnsafe()
+        peer.killSilently(connection)
+        yield* settle
+        assert.strictEqual((yield* pool.stats).connecting, 1)
+        yield* TestClock.adjust(999)
+        assert.deepStrictEqual(states(waiter), ["waits"])
+        yield* TestClock.adjust(1)
+        assert.deepStrictEqual(states(waiter), ["WaitTimeout connect"])
+      })
+    )
+
+    it.effect("A7 a waiter whose connection died before it ran is not timed out late behind others", () =>
+      Effect.gen(function* () {
+        const { peer, pool } = yield* cache({ maxSize: 1 })
+        const holder = yield* borrow(pool)
+        const first = yield* borrow(pool)
+        yield* TestClock.adjust("10 seconds")
+        const second = yield* borrow(pool)
+        yield* TestClock.adjust("19 seconds")
+        peer.script(hang)
+        const connection = holder.connection()
+        holder.lease().releaseUnsafe()
+        peer.killSilently(connection)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(states(first, second), ["WaitTimeout connect", "waits"])
+        yield* TestClock.adjust("10 seconds")
+        assert.notDeepInclude(states(second), "waits")
+      })
+    )
+
     it.effect("A7 a wait that ended does not end the body that it led to", () =>
       Effect.gen(function* () {
         const { pool } = yield* cache({ maxSize: 1 })
