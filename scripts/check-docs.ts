@@ -4,6 +4,7 @@
  *
  * - A fence that exports `program` is run as an Effect; one that imports `@effect/vitest` is run as a test.
  * - A `text` fence belongs to the `ts` fence before it if no heading or other fence stands between them.
+ * - `ts name=file.ts` lets later fences import it as `./file.ts`.
  * - `ts ignore` marks a fragment that cannot stand alone; these are listed, so that they stay few.
  */
 import { spawn } from "node:child_process"
@@ -97,15 +98,19 @@ const fencesOf = (file: string): ReadonlyArray<Fence> => {
   const blocks = blocksOf(file)
   return blocks.flatMap((block, i) => {
     if (/^(typescript|tsx|js|javascript|mjs)\b/.test(block.info)) report(file, block.line, "call it ts")
-    if (block.info !== "ts") return []
+    const [isModule, given] = /^ts(?: name=([\w.-]+\.ts))?$/.exec(block.info) ?? []
+    if (isModule === undefined) {
+      if (/^ts\b/.test(block.info) && block.info !== "ts ignore") report(file, block.line, `"${block.info}"?`)
+      return []
+    }
     const next = blocks[i + 1]
     const isTest = block.text.includes(`from "@effect/vitest"`)
-    const name = `${file.replaceAll(/[^\w]+/g, "-")}-${block.line}`
+    const name = given ?? `${file.replaceAll(/[^\w]+/g, "-")}-${block.line}${isTest ? ".test" : ""}.ts`
     return [
       {
         ...block,
         isTest,
-        module: join(folder, `${name}${isTest ? ".test" : ""}.ts`),
+        module: join(folder, name),
         expected: next?.info === "text" && !next.afterHeading ? next : undefined
       }
     ]
