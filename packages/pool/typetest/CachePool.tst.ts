@@ -1,7 +1,9 @@
+import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
+import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { describe, expect, it } from "tstyche"
 import * as CachePool from "../src/CachePool.ts"
@@ -110,6 +112,17 @@ describe("CachePool", () => {
       })
       const narrow = CachePool.make({ connect: () => openUserDbPlus, isOpen: (db: UserDb) => db.query !== undefined })
       expect(narrow).type.toBe<Effect.Effect<CachePool.CachePool<UserDbPlus, ConnectError>, never, Scope.Scope>>()
+    })
+
+    it("hooks and schedules that take anything do not widen the connection or the error", () => {
+      const pool = CachePool.make({
+        connect: () => openUserDb,
+        isOpen: (db: any) => db.open,
+        watch: (db: any) => db.watch(),
+        validate: (db: any) => db.ping,
+        backoff: {} as Schedule.Schedule<number, Cause.Cause<unknown>>
+      })
+      expect(pool).type.toBe<Effect.Effect<CachePool.CachePool<UserDb, ConnectError>, never, Scope.Scope>>()
     })
 
     it("get, lease and use fail with the connector's error or PoolError", () => {
