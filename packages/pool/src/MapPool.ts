@@ -9,6 +9,7 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as MutableHashMap from "effect/MutableHashMap"
 import { pipeArguments } from "effect/Pipeable"
@@ -125,7 +126,9 @@ class Entry<Key, Conn, E> {
   readonly key: Key
   /** Holds the one reference to the pool in the `RcMap`. */
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
-  readonly ready = Deferred.makeUnsafe<Inner<Conn, E>>()
+  readonly ready = Deferred.makeUnsafe<Inner<Conn, E>, PoolError>()
+  readonly closed = Deferred.makeUnsafe<void>()
+  build: Fiber.Fiber<unknown> | undefined = undefined
   pool: Inner<Conn, E> | undefined = undefined
   /** Calls under way, for as long as they might not show in the pool's stats. */
   callers = 0
@@ -152,6 +155,8 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   private readonly options: MapPoolOptions<Target, Key, Conn, E, unknown>
   private readonly settings: Settings
   private readonly pools: RcMap.RcMap<Key, Inner<Conn, E>>
+  /** Keys that were taken out and whose pools are not closed yet. */
+  private readonly leaving = new Set<Entry<Key, Conn, E>>()
   private readonly entries = MutableHashMap.empty<Key, Entry<Key, Conn, E>>()
   private readonly run: Run
   private readonly clock: Clock.Clock
@@ -160,7 +165,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   private readonly sweeper: Alarm
   private calls = 0
   private draining = false
-  /** Counters of pools that are gone. */
+  /** What pools that are gone have counted. */
   private past: PoolStats = Stats.zero
 
   constructor(
@@ -207,7 +212,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
           const found = MutableHashMap.get(this.entries, key)
           if (found._tag === "None") return Effect.flatMap(this.add(visit, key), f)
           const pool = this.enter(visit, found.value)
-          return pool === undefined ? Effect.flatMap(Deferred.await(found.value.ready), f) : f(pool)
+          return pool === undefined ? Effect.flatMap(this.built(found.value), f) : f(pool)
         }),
         () => this.leave(visit) as undefined
       )
@@ -243,15 +248,22 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
       }
       const entry = found._tag === "Some" ? found.value : this.insert(key)
       this.enter(visit, entry)
-      return Deferred.await(entry.ready)
+      return this.built(entry)
     })
+  }
+
+  private built(entry: Entry<Key, Conn, E>): Effect.Effect<Inner<Conn, E>, PoolError> {
+    return Effect.flatMap(Deferred.await(entry.ready), (pool) =>
+      // The drain may have begun before this caller's fiber ran.
+      this.draining ? Effect.fail(new PoolError({ reason: new Closed() })) : Effect.succeed(pool)
+    )
   }
 
   private insert(key: Key): Entry<Key, Conn, E> {
     const entry = new Entry<Key, Conn, E>(key, monotonic(this.clock))
     MutableHashMap.set(this.entries, key, entry)
     if (this.observers.active) this.observers.emit("keyAdded", key)
-    this.run(this.build(entry))
+    entry.build = this.run(this.build(entry))
     return entry
   }
 
@@ -273,42 +285,40 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
       yield* this.attachments.add(pool)
       return pool
     })
-    return Effect.flatMap(Effect.exit(Scope.provide(build, entry.scope)), (exit) => {
+    return Effect.map(Effect.exit(Scope.provide(build, entry.scope)), (exit) => {
       if (Exit.isSuccess(exit)) entry.pool = exit.value
       Deferred.doneUnsafe(entry.ready, exit)
       // The next caller must build again, not find the failure.
-      return Exit.isFailure(exit) ? this.closeOnce(entry) : Effect.void
+      if (Exit.isFailure(exit)) this.takeOut(entry)
     })
   }
 
-  /** Takes a key out; returns false if it is out already. */
-  private takeOut(entry: Entry<Key, Conn, E>): boolean {
+  /** Takes a key out at once, and closes its pool on a fiber of the map's. */
+  private takeOut(entry: Entry<Key, Conn, E>): void {
     const found = MutableHashMap.get(this.entries, entry.key)
-    if (found._tag === "None" || found.value !== entry) return false
+    if (found._tag === "None" || found.value !== entry) return
     MutableHashMap.remove(this.entries, entry.key)
-    if (entry.pool !== undefined) this.attachments.remove(entry.pool)
+    this.leaving.add(entry)
     if (this.observers.active) this.observers.emit("keyRemoved", entry.key)
-    return true
+    this.run(Effect.andThen(Scope.close(entry.scope, Exit.void), this.forget(entry)))
   }
 
-  /** Closes the pool of a key that was taken out. */
-  private close(entry: Entry<Key, Conn, E>): Effect.Effect<void> {
-    const close = Scope.close(entry.scope, Exit.void)
-    if (entry.pool === undefined) return close
-    const count = Effect.map(entry.pool.stats, (stats) => {
+  /** The pool is closed: keeps what it counted. */
+  private forget(entry: Entry<Key, Conn, E>): Effect.Effect<void> {
+    return Effect.map(entry.pool?.stats ?? Effect.succeed(Stats.zero), (stats) => {
       this.past = Stats.addCounters(this.past, stats)
+      this.leaving.delete(entry)
+      if (entry.pool !== undefined) this.attachments.remove(entry.pool)
+      Deferred.doneUnsafe(entry.closed, Exit.void)
     })
-    return Effect.andThen(close, count)
-  }
-
-  private closeOnce(entry: Entry<Key, Conn, E>): Effect.Effect<void> {
-    return Effect.suspend(() => (this.takeOut(entry) ? this.close(entry) : Effect.void))
   }
 
   readonly remove = (key: Key): Effect.Effect<void> =>
     Effect.suspend(() => {
       const found = MutableHashMap.get(this.entries, key)
-      return found._tag === "Some" ? Effect.uninterruptible(this.closeOnce(found.value)) : Effect.void
+      if (found._tag === "None") return Effect.void
+      this.takeOut(found.value)
+      return Deferred.await(found.value.closed)
     })
 
   /** Removes the least recently used key that nobody uses. */
@@ -327,7 +337,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
     if (pool === undefined || entry.callers > 0) return Effect.succeed(false)
     return Effect.map(pool.stats, (stats) => {
       if (entry.calls !== calls || entry.callers > 0 || !unused(stats)) return false
-      if (this.takeOut(entry)) this.run(this.close(entry))
+      this.takeOut(entry)
       return true
     })
   }
@@ -356,8 +366,9 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   // All keys
   // ---------------------------------------------------------------------------
 
+  /** Those on their way out included: what they hold is still open. */
   private get all(): ReadonlyArray<Inner<Conn, E>> {
-    return Array.from(MutableHashMap.values(this.entries)).flatMap(({ pool }) => pool ?? [])
+    return [...MutableHashMap.values(this.entries), ...this.leaving].flatMap(({ pool }) => pool ?? [])
   }
 
   readonly retain = (keep: Keep<Conn>): Effect.Effect<void> =>
@@ -395,12 +406,23 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
       this.draining = true
       this.sweeper.clear()
       const entries = Array.from(MutableHashMap.values(this.entries))
-      const drain = (entry: Entry<Key, Conn, E>) =>
-        Effect.flatMap(Effect.exit(Deferred.await(entry.ready)), (built) =>
-          Exit.isSuccess(built) ? Effect.andThen(built.value.drain(options), this.closeOnce(entry)) : Effect.void
-        )
-      return Effect.forEach(entries, drain, { concurrency: "unbounded", discard: true })
+      return Effect.andThen(
+        Effect.forEach(entries, (entry) => this.drainOne(entry, options), { concurrency: "unbounded", discard: true }),
+        Effect.suspend(() => Effect.forEach(this.leaving, ({ closed }) => Deferred.await(closed), { discard: true }))
+      )
     })
+
+  private drainOne(
+    entry: Entry<Key, Conn, E>,
+    options: { readonly deadline?: Duration.Input | undefined } | undefined
+  ): Effect.Effect<void> {
+    const takeOut = Effect.sync(() => this.takeOut(entry))
+    if (entry.pool !== undefined) return Effect.andThen(entry.pool.drain(options), takeOut)
+    // A build may take for ever.
+    Deferred.doneUnsafe(entry.ready, Exit.fail(new PoolError({ reason: new Closed() })))
+    entry.build?.interruptUnsafe()
+    return takeOut
+  }
 
   pipe() {
     return pipeArguments(this, arguments)
