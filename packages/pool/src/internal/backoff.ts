@@ -45,6 +45,11 @@ export class Backoff<E> {
     return false
   }
 
+  /** When the pause ends; 0 if there is none. */
+  get restsUntil(): number {
+    return this.until ?? 0
+  }
+
   success(): void {
     this.failing = false
     this.lastFailure = undefined

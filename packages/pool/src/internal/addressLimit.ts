@@ -1,0 +1,42 @@
+/**
+ * Lets a pool start an attempt only when an address can take one: callers then
+ * wait in the pool's own line, where a returned connection can serve them.
+ */
+import * as Effect from "effect/Effect"
+import type { ConnectionLimit, LimitStats } from "../ConnectionLimit.ts"
+import type { AddressBook } from "./addressBook.ts"
+import type { Member, Share } from "./share.ts"
+
+export class AddressLimit implements ConnectionLimit {
+  readonly max: number
+  readonly stats: Effect.Effect<LimitStats>
+  private readonly book: AddressBook<unknown>
+  private readonly outer: ConnectionLimit | undefined
+
+  constructor(book: AddressBook<unknown>, outer: ConnectionLimit | undefined) {
+    this.book = book
+    this.outer = outer
+    this.max = outer?.max ?? Infinity
+    this.stats = outer?.stats ?? Effect.succeed({ max: Infinity, used: 0, waiting: 0 })
+  }
+
+  readonly transfer = (f: () => void): void => (this.outer === undefined ? f() : this.outer.transfer(f))
+
+  readonly join = (member: Member): Share => {
+    const outer = this.outer?.join(member)
+    // Not only when it wants: the pool may be below its minSize.
+    const stop = this.book.onChange(() => member.offered())
+    return {
+      take: () => this.book.hasRoom && (outer === undefined || outer.take()),
+      takeOver: () => outer?.takeOver(),
+      release: () => outer?.release(),
+      // Another pool's place would be of no use without an address.
+      want: (yes) => outer?.want(yes && this.book.hasRoom),
+      yields: (hasWaiters) => outer !== undefined && outer.yields(hasWaiters),
+      leave: () => {
+        stop()
+        outer?.leave()
+      }
+    }
+  }
+}
