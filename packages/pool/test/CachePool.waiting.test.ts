@@ -311,6 +311,44 @@ describe("CachePool", () => {
       })
     )
 
+    it.effect("C4 A6 waiters whose connections died before they ran keep their order", () =>
+      Effect.gen(function* () {
+        const { peer, pool } = yield* cache({ maxSize: 2 })
+        const holders = yield* borrowMany(pool, 2)
+        const [openThird, openFourth] = gates(peer, succeed, succeed)
+        const waiters = yield* borrowMany(pool, 3)
+        for (const holder of holders) {
+          peer.killSilently(holder.connection())
+          holder.lease().releaseUnsafe()
+        }
+        yield* settle
+        assert.strictEqual(peer.attempts(), 4)
+        yield* openFourth!
+        assert.deepStrictEqual(states(...waiters), ["has 4", "waits", "waits"])
+        yield* openThird!
+        assert.deepStrictEqual(states(...waiters), ["has 4", "has 3", "waits"])
+      })
+    )
+
+    it.effect("C4 A6 waiters whose granted connections died before they ran keep their order", () =>
+      Effect.gen(function* () {
+        const { peer, pool } = yield* cache({ maxSize: 2 })
+        const holders = yield* borrowMany(pool, 2)
+        const [openThird, openFourth] = gates(peer, succeed, succeed)
+        const waiters = yield* borrowMany(pool, 3)
+        const connections = holders.map((holder) => holder.connection())
+        for (const holder of holders) holder.lease().releaseUnsafe()
+        // Both are granted now, and neither waiter has run.
+        for (const connection of connections) peer.killSilently(connection)
+        yield* settle
+        assert.deepStrictEqual([states(...waiters), peer.attempts()], [["waits", "waits", "waits"], 4])
+        yield* openFourth!
+        assert.deepStrictEqual(states(...waiters), ["has 4", "waits", "waits"])
+        yield* openThird!
+        assert.deepStrictEqual(states(...waiters), ["has 4", "has 3", "waits"])
+      })
+    )
+
     it.effect("C4 an invalidation lets the next waiter try", () =>
       Effect.gen(function* () {
         const { peer, pool } = yield* cache({ maxSize: 1 })
