@@ -288,7 +288,7 @@ describe("CachePool", () => {
       })
     )
 
-    it.effect("invalidate closes the connection when its borrower returns it, not before", () =>
+    it.effect("C6 invalidate closes the connection when its borrower returns it, not before", () =>
       Effect.gen(function* () {
         const { peer, pool } = yield* cache()
         const borrower = yield* borrow(pool)
