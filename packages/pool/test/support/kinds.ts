@@ -7,7 +7,9 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
+import * as CachePool from "../../src/CachePool.ts"
 import type { Any, ConnectionPool, Observer, Signals } from "../../src/ConnectionPool.ts"
+import * as MapPool from "../../src/MapPool.ts"
 import * as SharedPool from "../../src/SharedPool.ts"
 import * as TestConnector from "../../src/testing/TestConnector.ts"
 import { checkClosed } from "./scene.ts"
@@ -141,3 +143,66 @@ export const settableClock = Effect.map(Clock.clockWith(Effect.succeed), (clock)
       Effect.provideService(effect, Clock.Clock, settable)
   }
 })
+
+/** A keyed pool as a pool for one target. */
+export const at = <Target, C, E>(pool: ConnectionPool<Target, C, E>, target: Target): ConnectionPool<void, C, E> => ({
+  get: () => pool.get(target),
+  lease: () => pool.lease(target),
+  use: ((body: never) => pool.use(target, body)) as ConnectionPool<void, C, E>["use"],
+  retain: pool.retain,
+  guard: pool.guard,
+  observe: pool.observe,
+  drain: pool.drain,
+  stats: pool.stats,
+  pipe: pool.pipe
+})
+
+type MapOptions = Partial<
+  Pick<
+    MapPool.MapPoolOptions<string, string, Conn, ConnError, Scope.Scope>,
+    "key" | "maxKeys" | "maxSize" | "idleTimeToLive"
+  >
+>
+type CacheOptions = Partial<CachePool.CachePoolOptions<Conn, ConnError, Scope.Scope>>
+type Cache = CachePool.CachePool<Conn, ConnError>
+
+/**
+ * A map of caches over one scripted peer; knows which key each connection was
+ * opened for. `around` may delay or replace the build of a key's pool.
+ */
+export const keyed = (
+  options: MapOptions = {},
+  inner: CacheOptions = {},
+  peer: Peer = TestConnector.makeUnsafe(),
+  around: (build: Effect.Effect<Cache, never, Scope.Scope>, key: string) => typeof build = (build) => build
+) => {
+  const owners = new Map<number, string>()
+  const builds: Array<string> = []
+  const connectFor = (key: string) => () =>
+    Effect.tap(peer.connect(), ({ id }) => Effect.sync(() => void owners.set(id, key)))
+  return Effect.map(
+    over(
+      () =>
+        MapPool.make({
+          key: (target: string) => target,
+          pool: (key, { limit }) => {
+            builds.push(key)
+            return around(CachePool.make({ ...peer.options, connect: connectFor(key), limit, ...inner }), key)
+          },
+          ...options
+        }),
+      peer
+    ),
+    ({ pool }) => ({
+      peer,
+      pool,
+      builds,
+      /** Keys of the connections, in the order of the attempts that opened them. */
+      owners: () =>
+        Array.from(owners)
+          .toSorted(([a], [b]) => a - b)
+          .map(([, key]) => key),
+      ownerOf: (id: number) => owners.get(id)
+    })
+  )
+}
