@@ -251,7 +251,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
     // A pool that drained has closed it under its borrowers.
     if (connection.state !== "used") return
     let reason = this.connections.rejects(connection)
-    if (reason === undefined && connection.borrowers === 0 && this.connections.share?.yields(false)) reason = "capacity"
+    if (reason === undefined && this.connections.share?.yields(connection.borrowers > 0)) reason = "capacity"
     if (reason !== undefined) this.retire(connection, reason)
     else if (connection.borrowers === 0) {
       connection.state = "idle"

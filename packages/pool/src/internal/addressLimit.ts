@@ -32,7 +32,8 @@ export class AddressLimit implements ConnectionLimit {
       release: () => outer?.release(),
       // Another pool's place would be of no use without an address.
       want: (yes) => outer?.want(yes && this.book.hasRoom),
-      yields: (hasWaiters) => outer !== undefined && outer.yields(hasWaiters),
+      hope: (yes) => outer?.hope(yes && this.book.hasRoom),
+      yields: (needed) => outer !== undefined && outer.yields(needed),
       leave: () => {
         stop()
         outer?.leave()

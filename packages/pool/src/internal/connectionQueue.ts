@@ -167,27 +167,26 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   private comeBack(connection: Connection<Conn>): void {
     const reason = this.connections.rejects(connection)
+    const waiters = this.line.waiters.first !== undefined
     if (reason !== undefined) this.retire(connection, reason)
-    else if (this.line.waiters.first === undefined) this.rest(connection)
-    else if (this.yields(connection, true)) this.connections.evict(connection, "capacity")
-    else this.hand(connection)
+    else if (this.connections.share?.yields(waiters || connection.borrowers > 0)) this.retire(connection, "capacity")
+    else if (waiters) this.hand(connection)
+    else this.keep(connection)
     this.share()
   }
 
   /** Nobody here waits for it: it stays, unless another pool of the same limit needs its place. */
   private rest(connection: Connection<Conn>): void {
-    if (this.yields(connection, false)) this.connections.evict(connection, "capacity")
+    if (this.connections.share?.yields(false)) this.connections.evict(connection, "capacity")
     else this.keep(connection)
-  }
-
-  private yields(connection: Connection<Conn>, hasWaiters: boolean): boolean {
-    const { share } = this.connections
-    return share !== undefined && connection.borrowers === 0 && share.yields(hasWaiters)
   }
 
   /** Tells the shared limit whether waiters lack nothing but a slot. */
   private share(): void {
-    this.connections.share?.want(this.line.waiters.first !== undefined && this.lacksSlot())
+    const { share } = this.connections
+    if (share === undefined) return
+    share.want(this.line.waiters.first !== undefined && this.lacksSlot())
+    share.hope(this.hopesForSlot())
   }
 
   /** Never lend it again; it closes when nobody has it any more. */
@@ -353,6 +352,8 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   protected abstract wantsAttempt(): boolean
   /** Whether a waiter's attempt would start if the shared limit granted a slot. */
   protected abstract lacksSlot(): boolean
+  /** Whether an attempt that nobody waits for would start if the shared limit granted a slot. */
+  protected abstract hopesForSlot(): boolean
   /** The owner of an attempt has left, or was served otherwise. */
   protected abstract abandon(orphan: Own<Conn, E> | undefined): void
   /** What a waiter is waiting for. */

@@ -83,6 +83,10 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     return this.line.unattended !== undefined && this.hasRoom() && this.connections.mayConnect()
   }
 
+  protected hopesForSlot(): boolean {
+    return this.belowMinimum() && this.hasRoom() && this.connections.mayConnect()
+  }
+
   idleSince(): number | undefined {
     return this.idle.first?.idleSince
   }

@@ -1,7 +1,7 @@
 /**
  * A limit that is kept in memory. Free slots go to the pools that want one in
- * turn; a pool that wants one and finds none has at most one connection of
- * another pool closed for it at a time.
+ * turn. A connection that a pool closes for the sake of another is a debt: the
+ * next slot that the pool gives back is offered to that other one first.
  */
 import * as Effect from "effect/Effect"
 import type { ConnectionLimit, LimitStats } from "../ConnectionLimit.ts"
@@ -15,6 +15,10 @@ export class MemoryLimit implements ConnectionLimit {
   transferring = false
   /** Pools that want a slot, next one first. */
   readonly wanting = new LinkedList<MemoryShare>()
+  /** Pools that would like one if nobody else wants it. */
+  readonly hoping = new Set<MemoryShare>()
+  /** Connections that are closing for another pool. */
+  debts = 0
   private readonly shares = new Set<MemoryShare>()
   private active = 0
 
@@ -29,6 +33,10 @@ export class MemoryLimit implements ConnectionLimit {
     return share
   }
 
+  leave(share: MemoryShare): void {
+    this.shares.delete(share)
+  }
+
   readonly transfer = (f: () => void): void => {
     this.transferring = true
     try {
@@ -36,10 +44,6 @@ export class MemoryLimit implements ConnectionLimit {
     } finally {
       this.transferring = false
     }
-  }
-
-  leave(share: MemoryShare): void {
-    this.shares.delete(share)
   }
 
   /** Pools that hold or want a slot. */
@@ -54,19 +58,24 @@ export class MemoryLimit implements ConnectionLimit {
     return this.max / Math.max(1, this.active)
   }
 
-  /** Offers what is free to whoever wants it, each once. */
-  offer(): void {
-    for (let left = this.wanting.size; left > 0 && this.used < this.max; left--) {
-      const share = this.wanting.first
-      if (share === undefined) return
-      // It joins the end of the queue again if it wants more.
-      share.withdraw()
+  /** Offers what is free: to `first`, then to whoever wants it, each once, then to whoever hopes for it. */
+  offer(first: MemoryShare | undefined): void {
+    if (first?.wants) first.offered()
+    for (let left = this.wanting.size; left > 0 && this.used < this.max; left--) this.wanting.first?.offered()
+    for (const share of Array.from(this.hoping)) {
+      if (this.used >= this.max) break
+      this.hoping.delete(share)
       share.member.offered()
     }
+    // The slot of a debt may have gone elsewhere.
+    for (let share = this.wanting.first; share !== undefined && this.reclaim(share); share = share.next);
   }
 
   /** Makes room for `share`: the least recently used idle connection of all other pools closes. */
-  reclaim(share: MemoryShare): void {
+  reclaim(share: MemoryShare): boolean {
+    if (share.owed > 0) return true
+    // A close that is under way for a pool which has left the line will do.
+    if (this.debts >= this.wanting.size) return false
     let victim: MemoryShare | undefined
     let oldest = Infinity
     for (const other of this.shares) {
@@ -76,9 +85,10 @@ export class MemoryLimit implements ConnectionLimit {
       oldest = idleSince
       victim = other
     }
-    if (victim === undefined) return
-    share.reclaiming = true
+    if (victim === undefined) return false
+    victim.owes(share)
     victim.member.giveUp()
+    return true
   }
 }
 
@@ -87,11 +97,13 @@ class MemoryShare implements Share, Link<MemoryShare> {
   held = 0
   wants = false
   active = false
-  /** A connection of another pool is closing for this one. */
-  reclaiming = false
+  /** Connections that other pools are closing for this one. */
+  owed = 0
   previous: MemoryShare | undefined = undefined
   next: MemoryShare | undefined = undefined
   private readonly limit: MemoryLimit
+  /** For whom connections of this pool are closing. */
+  private readonly creditors: Array<MemoryShare> = []
 
   constructor(limit: MemoryLimit, member: Member) {
     this.limit = limit
@@ -115,7 +127,7 @@ class MemoryShare implements Share, Link<MemoryShare> {
     this.limit.used--
     this.held--
     this.limit.countActive(this)
-    this.limit.offer()
+    this.limit.offer(this.settle())
   }
 
   readonly want = (yes: boolean): void => {
@@ -127,19 +139,47 @@ class MemoryShare implements Share, Link<MemoryShare> {
     this.limit.reclaim(this)
   }
 
-  withdraw(): void {
+  readonly hope = (yes: boolean): void => {
+    if (yes) this.limit.hoping.add(this)
+    else this.limit.hoping.delete(this)
+  }
+
+  /** It joins the end of the queue again if it wants more. */
+  offered(): void {
+    this.withdraw()
+    this.member.offered()
+  }
+
+  private withdraw(): void {
     this.wants = false
-    this.reclaiming = false
     this.limit.wanting.remove(this)
     this.limit.countActive(this)
   }
 
-  readonly yields = (hasWaiters: boolean): boolean => {
-    const { fairShare, wanting } = this.limit
+  owes(creditor: MemoryShare): void {
+    this.creditors.push(creditor)
+    creditor.owed++
+    this.limit.debts++
+  }
+
+  /** Pays the oldest debt; returns whom it was owed to. */
+  private settle(): MemoryShare | undefined {
+    const creditor = this.creditors.shift()
+    if (creditor === undefined) return undefined
+    creditor.owed--
+    this.limit.debts--
+    return creditor
+  }
+
+  readonly yields = (needed: boolean): boolean => {
+    const { debts, fairShare, wanting } = this.limit
+    if (debts >= wanting.size) return false
+    // Shares are whole connections, or two pools would take one back and forth; and nobody's is less than one.
+    const least = Math.max(1, Math.floor(fairShare))
     for (let other = wanting.first; other !== undefined; other = other.next) {
-      if (other === this || other.reclaiming) continue
-      if (hasWaiters && !(this.held > fairShare && other.held < fairShare)) continue
-      other.reclaiming = true
+      if (other === this || other.owed > 0) continue
+      if (needed && !(this.held > fairShare && other.held < least)) continue
+      this.owes(other)
       return true
     }
     return false
@@ -147,6 +187,8 @@ class MemoryShare implements Share, Link<MemoryShare> {
 
   readonly leave = (): void => {
     this.want(false)
+    this.hope(false)
+    while (this.settle() !== undefined);
     this.limit.leave(this)
   }
 }

@@ -23,8 +23,14 @@ export interface Share {
   readonly release: () => void
   /** Whether the pool has waiters that only lack a slot. */
   readonly want: (yes: boolean) => void
-  /** Whether the connection that just came back should close for the sake of another pool. */
-  readonly yields: (hasWaiters: boolean) => boolean
+  /** Whether the pool would like a slot if no other pool wants it. */
+  readonly hope: (yes: boolean) => void
+  /**
+   * Whether the connection that just came back must close for the sake of
+   * another pool; if so, it has to. `needed`: somebody here waits for it, or
+   * still uses it.
+   */
+  readonly yields: (needed: boolean) => boolean
   /** The pool is closed. */
   readonly leave: () => void
 }

@@ -97,6 +97,10 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     return this.wantsAttempt() && this.connections.mayConnect()
   }
 
+  protected hopesForSlot(): boolean {
+    return this.line.waiters.first === undefined && this.lacksSlot()
+  }
+
   idleSince(): number | undefined {
     return this.oldestIdle()?.idleSince
   }
