@@ -151,8 +151,7 @@ describe("specters", () => {
     })
   )
 
-  // Fails until a slot that was freed for one pool is kept for it.
-  it.effect.fails("origin-fair order: where all wait for one place, a1 a2 b1 are served a1 b1 a2", () =>
+  it.effect("origin-fair order: where all wait for one place, a1 a2 b1 are served a1 b1 a2", () =>
     Effect.gen(function* () {
       const peer = yield* TestConnector.make()
       const pool = yield* MapPool.make({
