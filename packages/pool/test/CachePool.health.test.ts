@@ -363,6 +363,23 @@ describe("CachePool", () => {
       })
     )
 
+    it.effect("A9 does not run for a fresh connection that is passed on because its caller left", () =>
+      Effect.gen(function* () {
+        const validated: Array<number> = []
+        const gate = yield* Deferred.make<void>()
+        const { pool } = yield* cache(
+          { maxSize: 1, validate: (connection) => Effect.sync(() => validated.push(connection.id)) },
+          TestConnector.makeUnsafe(TestConnector.gated(gate))
+        )
+        const [first, second] = yield* borrowMany(pool, 2)
+        Deferred.doneUnsafe(gate, Exit.void)
+        assert.strictEqual((yield* pool.stats).used, 1)
+        first!.fiber.interruptUnsafe()
+        yield* settle
+        assert.deepStrictEqual([states(first!, second!), validated], [["interrupted", "has 1"], []])
+      })
+    )
+
     it.effect("A9 runs for a connection that was opened in the background and has been idle", () =>
       Effect.gen(function* () {
         const validated: Array<number> = []
@@ -460,6 +477,22 @@ describe("CachePool", () => {
         const [first, second] = yield* borrowMany(pool, 2)
         Deferred.doneUnsafe(gate, Exit.void)
         yield* settle
+        assert.deepStrictEqual(states(first!, second!), ["has 2", "waits"])
+      })
+    )
+
+    it.effect("A9 that fails keeps the caller's place in line while the connection takes time to close", () =>
+      Effect.gen(function* () {
+        const { peer, pool } = yield* cache({
+          maxSize: 1,
+          validate: () => Effect.andThen(Effect.sleep("1 second"), Effect.fail("broken"))
+        })
+        yield* warm(pool, 1)
+        peer.onClose(({ id }) => (id === 1 ? Effect.sleep("1 second") : Effect.void))
+        const [first, second] = yield* borrowMany(pool, 2)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([states(first!, second!), peer.closed()], [["waits", "waits"], [1]])
+        yield* TestClock.adjust("1 second")
         assert.deepStrictEqual(states(first!, second!), ["has 2", "waits"])
       })
     )

@@ -622,6 +622,19 @@ describe("SingletonPool", () => {
       })
     )
 
+    it.effect("A8 when the first of those who share an attempt drains the pool at once, the others get Closed", () =>
+      Effect.gen(function* () {
+        const { peer, pool } = yield* singleton()
+        const [open] = gates(peer, succeed)
+        const first = yield* Effect.forkChild(pool.use(() => pool.drain()))
+        yield* settle
+        const others = yield* borrowMany(pool, 2)
+        yield* open!
+        assert.deepStrictEqual([first.pollUnsafe(), states(...others)], [Exit.void, ["Closed", "Closed"]])
+        assert.deepStrictEqual(peer.log(), ["connect 1", "open 1", "close 1"])
+      })
+    )
+
     it.effect("A8 a caller that shares an attempt that opens in the same turn gets Closed or the connection", () =>
       Effect.gen(function* () {
         const gate = yield* Deferred.make<void>()
