@@ -81,7 +81,8 @@ export const make = (
   Effect.flatMap(Clock.Clock, (clock) =>
     Effect.acquireRelease(
       Effect.sync(() => new Http1Connection(socket, options, clock)),
-      (connection) => Effect.sync(() => connection.destroy())
+      // It fails what is under way, and undici has nothing else to close.
+      () => Effect.sync(() => socket.destroy())
     )
   )
 
@@ -139,12 +140,6 @@ class Http1Connection implements HttpConnection, Carrier {
     return () => {
       this.socket.off("end", signals.retire).off("close", signals.retire)
     }
-  }
-
-  destroy(): void {
-    // Fails what undici has in its queue. The promise tells of the close, which nobody waits for.
-    void this.client.destroy()
-    this.socket.destroy()
   }
 
   // What an exchange needs.

@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as HttpConnection from "@poolkit/http/HttpConnection"
+import type { HttpError } from "@poolkit/http/HttpError"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as fc from "fast-check"
 import { bytes, connectTo, get, pause, roundTrip, scripted } from "./http1.ts"
 import { leakOracle } from "./leakOracle.ts"
-import { answer, httpServer, rawServer, type Request, stall } from "./servers.ts"
+import { answer, httpServer, once, rawServer, type Request, stall } from "./servers.ts"
 
 const oracle = leakOracle()
 
@@ -71,6 +72,20 @@ describe("Http1Connection", () => {
         })
       )
     }
+
+    it.live("fails a reader who asks after the connection has ended", () =>
+      Effect.gen(function* () {
+        for (const read of ["bytes", "stream"] as const) {
+          const server = yield* scripted(oracle, ["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabc"], "end")
+          const { connection, socket } = yield* connectTo(server)
+          const response = yield* HttpConnection.request(connection, get())
+          if (!socket.destroyed) yield* once(socket, "close")
+          const reading: Effect.Effect<unknown, HttpError> =
+            read === "bytes" ? response.bytes : Stream.runDrain(response.stream)
+          assert.strictEqual((yield* Effect.flip(reading)).reason._tag, "ConnectionLost")
+        }
+      })
+    )
 
     it.live("is bounded by maxHeaderBytes and maxInformational", () =>
       Effect.gen(function* () {
@@ -307,6 +322,7 @@ describe("Http1Connection", () => {
           const error = yield* Effect.flip(roundTrip(connection, { ...get(), ...part }))
           assert.strictEqual(error.reason._tag, "InvalidRequest")
           assert.deepInclude(error, { sent: "none", responseStarted: false })
+          if (part.method === "CONNECT") assert.include(error.message, "CONNECT is not supported")
           assert.strictEqual(socket.bytesWritten, 0)
           assert.strictEqual((yield* roundTrip(connection)).text, "ok")
         })

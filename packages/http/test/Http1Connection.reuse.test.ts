@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Http1Connection from "@poolkit/http/Http1Connection"
 import * as HttpConnection from "@poolkit/http/HttpConnection"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -8,7 +9,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Deferred from "effect/Deferred"
 import * as Exit from "effect/Exit"
 import { stat } from "node:fs"
-import type * as Net from "node:net"
+import * as Net from "node:net"
 import { bytes, connectTo, get, pause, roundTrip, scripted, settled } from "./http1.ts"
 import { leakOracle } from "./leakOracle.ts"
 import { answer, httpServer, nextTurn, once, rawServer, stall } from "./servers.ts"
@@ -263,6 +264,15 @@ describe("Http1Connection", () => {
   })
 
   describe("the end of its scope", () => {
+    it.live("closes a socket that has no scope of its own", () =>
+      Effect.gen(function* () {
+        const server = yield* httpServer(oracle, (_, socket) => void socket.write(answer("ok")))
+        const socket = Net.connect(server.port, "127.0.0.1")
+        yield* Effect.scoped(Effect.flatMap(Http1Connection.make(socket), (connection) => roundTrip(connection)))
+        assert.isTrue(socket.destroyed)
+      })
+    )
+
     it.live("fails a request that waits for its answer", () =>
       Effect.gen(function* () {
         const asked = yield* Deferred.make<void>()
