@@ -87,6 +87,8 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   /** Ownership passes here, on the borrower's own fiber; until then the grant can be taken back. */
   private accept(loan: Waiting<Conn, E>): Effect.Effect<void, E | PoolError> | undefined {
+    // Its scope was closed while its fiber was on its way; what it held has been handed on.
+    if (loan.phase === "ended") return Effect.interrupt
     const connection = loan.held
     if (connection === undefined) return undefined
     if (this.connections.state !== "open") return Effect.fail(new PoolError({ reason: new Closed() }))
