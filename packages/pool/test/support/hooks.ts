@@ -11,13 +11,14 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as CachePool from "../../src/CachePool.ts"
 import { type ConnectionPool, PoolError, type PoolStats } from "../../src/ConnectionPool.ts"
+import * as SharedPool from "../../src/SharedPool.ts"
 import * as SingletonPool from "../../src/SingletonPool.ts"
 import * as TestConnector from "../../src/testing/TestConnector.ts"
 import { Lab } from "./lab.ts"
 
 export const behaviours = ["ok", "fail", "slow", "never", "die"] as const
 export const healths = ["true", "false", "throws"] as const
-export const kinds = ["cache", "singleton"] as const
+export const kinds = ["cache", "singleton", "shared"] as const
 export type Behaviour = (typeof behaviours)[number]
 
 export interface Hooks {
@@ -41,6 +42,9 @@ export const matrix: ReadonlyArray<Hooks> = kinds.flatMap((kind) =>
 
 const callers = 8
 const maxSize = 3
+/** Loans at once of a connection, and of all connections together. */
+const concurrency = { cache: 1, singleton: Infinity, shared: 2 } as const
+const capacity = { cache: 3, singleton: 1, shared: 6 } as const
 const slow = 170
 const waitTimeout = 3_001
 /** After it a borrower whose body never ends is interrupted. */
@@ -71,7 +75,8 @@ class Run {
   private readonly peer: TestConnector.TestConnector
   private readonly pool: Pool
   private readonly scope: Scope.Closeable
-  private readonly lent = new Set<Connection>()
+  /** Borrowers of each connection. */
+  private readonly lent = new Map<Connection, number>()
   /** From now on every hook does what it should. */
   private healed = false
 
@@ -108,7 +113,14 @@ class Run {
       closeTimeout: 211,
       backoff: Schedule.spaced(53)
     }
-    return this.hooks.kind === "singleton" ? SingletonPool.make(options) : CachePool.make({ ...options, maxSize })
+    switch (this.hooks.kind) {
+      case "cache":
+        return CachePool.make({ ...options, maxSize })
+      case "singleton":
+        return SingletonPool.make(options)
+      case "shared":
+        return SharedPool.make({ ...options, maxSize, concurrency: concurrency.shared })
+    }
   }
 
   /** Borrows twice, so that connections are reused. */
@@ -118,13 +130,20 @@ class Run {
     return this.pool.use((connection) =>
       Effect.ensuring(
         Effect.suspend(() => {
-          if (this.hooks.kind === "cache" && this.lent.has(connection)) this.wrongs.push("two borrowers")
-          this.lent.add(connection)
+          const borrowers = this.count(connection, 1)
+          if (borrowers > concurrency[this.hooks.kind]) this.wrongs.push(`${borrowers} borrowers of a connection`)
           return behave(this.hook("body"), () => "body").pipe(Effect.timeout(patience))
         }),
-        Effect.sync(() => this.lent.delete(connection))
+        Effect.sync(() => this.count(connection, -1))
       )
     )
+  }
+
+  private count(connection: Connection, change: number): number {
+    const borrowers = (this.lent.get(connection) ?? 0) + change
+    if (borrowers === 0) this.lent.delete(connection)
+    else this.lent.set(connection, borrowers)
+    return borrowers
   }
 
   run(): ReadonlyArray<string> {
@@ -171,7 +190,7 @@ class Run {
   }
 
   private checkCapacity(): void {
-    const size = this.hooks.kind === "singleton" ? 1 : maxSize
+    const size = capacity[this.hooks.kind]
     const gate = Deferred.makeUnsafe<void>()
     let inside = 0
     const holders = Array.from({ length: size }, () =>
