@@ -11,6 +11,7 @@ import type { ConnectionLimit } from "./ConnectionLimit.ts"
 import { type ConnectionPool, map } from "./ConnectionPool.ts"
 import type { Connector } from "./Connector.ts"
 import { Negotiation } from "./internal/negotiation.ts"
+import { innerPoolOf } from "./internal/foreignPool.ts"
 import { TwoSides } from "./internal/twoSides.ts"
 
 /**
@@ -123,12 +124,15 @@ const negotiate = <B, E, R, F, EF, RF, U, EU, RU, C>(
         context
       ) as Effect.Effect<B, E, Scope.Scope>,
       options.inspect,
-      options.limit,
-      Effect.runForkWith(context)
+      options.limit
     )
-    const upgrade = upgraded(yield* options.upgrade(negotiation.connector("upgrade")))
-    const fallback = fallenBack(yield* options.fallback(negotiation.connector("fallback")))
-    const sides = new TwoSides<C, EF | EU>(negotiation, { upgrade, fallback })
-    yield* sides.start
+    const upgrade = yield* options.upgrade(negotiation.connector("upgrade"))
+    const fallback = yield* options.fallback(negotiation.connector("fallback"))
+    const inner = { upgrade: yield* innerPoolOf(upgrade), fallback: yield* innerPoolOf(fallback) }
+    const sides = new TwoSides<C, EF | EU>(
+      negotiation,
+      { upgrade: upgraded(upgrade), fallback: fallenBack(fallback) },
+      inner
+    )
     return sides
   }) as never

@@ -17,6 +17,7 @@ import { monotonic } from "./internal/alarm.ts"
 import { Attempt } from "./internal/attempt.ts"
 import { type Connection, nextId } from "./internal/connection.ts"
 import { Connections, type Kind } from "./internal/connections.ts"
+import type { InnerPool } from "./internal/innerPool.ts"
 import type { Lender, Loan } from "./internal/loan.ts"
 import { settings } from "./internal/options.ts"
 import { Pool } from "./internal/pool.ts"
@@ -104,7 +105,7 @@ interface Making<Conn, E> {
 
 const empty = { _tag: "Empty" } as const
 
-class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
+class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, InnerPool {
   readonly connections: Connections<Conn, E>
   private state: State<Conn, E> = empty
 
@@ -294,6 +295,33 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
     else if (this.state.callers.size === 0) this.state = empty
     this.advance()
   }
+
+  redirected(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError>): void {
+    this.failed(attempt, cause)
+  }
+
+  // ---------------------------------------------------------------------------
+  // As a part of another pool
+  // ---------------------------------------------------------------------------
+
+  readonly openOne = (): Effect.Effect<Exit.Exit<unknown, unknown>> | undefined => {
+    const { share, state } = this.connections
+    const busy = this.state._tag === "Ready" || (this.state._tag === "Making" && this.state.attempt !== undefined)
+    if (state !== "open" || busy || (share !== undefined && !share.take())) return undefined
+    const making = this.state._tag === "Making" ? this.state : this.makeOne()
+    const attempt = new Attempt<Conn>()
+    making.attempt = attempt
+    this.connections.connect(attempt)
+    return attempt.exit
+  }
+
+  readonly lendable = (): number => (this.state._tag === "Ready" ? 1 : 0)
+
+  readonly idle = (): number => (this.state._tag === "Ready" && this.state.connection.state === "idle" ? 1 : 0)
+
+  readonly canLend = (): boolean => this.state._tag === "Ready"
+
+  readonly isWaking = (): boolean => false
 
   validated(connection: Connection<Conn>, attempt: Attempt<Conn>, healthy: boolean): void {
     if (this.state._tag !== "Making" || this.state.attempt !== attempt) return

@@ -2,6 +2,7 @@
  * Something that runs on a fiber of the pool and may yield a connection for a
  * waiter: an attempt to open one, or the validation of one that is open.
  */
+import * as Effect from "effect/Effect"
 import type { Exit } from "effect/Exit"
 import type { Fiber } from "effect/Fiber"
 import * as Scope from "effect/Scope"
@@ -25,6 +26,16 @@ export class Attempt<Conn, Owner = unknown> {
     if (this.ended) return fiber.interruptUnsafe()
     fiber.addObserver(onExit)
     if (!this.ended) this.timer = timer()
+  }
+
+  /** Waits for the end of the fiber, when the pool has already dealt with its outcome. */
+  get exit(): Effect.Effect<Exit<unknown, unknown>> {
+    return Effect.callback((resume) => {
+      const { fiber } = this
+      if (fiber === undefined) return
+      const observe = (exit: Exit<unknown, unknown>) => resume(Effect.succeed(exit))
+      return Effect.sync(fiber.addObserver(observe))
+    })
   }
 
   /** Ends the attempt; false if it had ended before, so that whoever comes second does nothing. */

@@ -61,11 +61,6 @@ export class Backoff<E> {
   failure(cause: Cause<E>): void {
     this.failing = true
     this.lastFailure = cause
-    this.pause(cause)
-  }
-
-  /** Begins the pause, unless it has begun already. */
-  pause(cause: Cause<E>): void {
     // Attempts that were in flight when the pause began must not lengthen it.
     if (this.resting) return
     this.until = Infinity

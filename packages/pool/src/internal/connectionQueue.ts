@@ -19,9 +19,10 @@ import type { SchedulerDispatcher } from "effect/Scheduler"
 import { Closed, PoolError, QueueFull, type WaitOutcome } from "../ConnectionPool.ts"
 import type { EvictReason, PoolStats } from "../ConnectionPool.ts"
 import { Alarm, monotonic } from "./alarm.ts"
-import type { Attempt } from "./attempt.ts"
+import { Attempt } from "./attempt.ts"
 import { type Connection, nextId } from "./connection.ts"
 import type { Connections, Kind } from "./connections.ts"
+import type { InnerPool } from "./innerPool.ts"
 import { Line } from "./line.ts"
 import type { Lender, Loan } from "./loan.ts"
 import { Wakes } from "./wakes.ts"
@@ -32,7 +33,7 @@ export type Waiting<Conn, E> = Loan<Conn, E | PoolError>
 /** An attempt, and the waiter it is for. */
 export type Own<Conn, E> = Attempt<Conn, Waiting<Conn, E>>
 
-export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError> {
+export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, InnerPool {
   readonly connections: Connections<Conn, E>
   protected readonly line = new Line<Waiting<Conn, E>>()
   private readonly wakes: Wakes<Conn, E | PoolError>
@@ -72,13 +73,14 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   /** Waits for the loan's outcome; it may be there already. */
   private settledOrWaiting(loan: Waiting<Conn, E>): Effect.Effect<void, E | PoolError> | undefined {
-    if (loan.phase === "settled") {
+    // Behind those who were settled before it.
+    if (loan.phase === "settled" && this.wakes.first === loan) {
       this.wakes.remove(loan)
       return Exit.isFailure(loan.outcome!) ? loan.outcome! : this.accept(loan)
     }
     return Effect.flatMap(
       Effect.callback<void, E | PoolError>((resume) => {
-        if (loan.outcome !== undefined) resume(loan.outcome)
+        if (loan.outcome !== undefined && !loan.waking) resume(loan.outcome)
         else loan.resume = resume
       }),
       () => this.accept(loan) ?? Effect.void
@@ -314,6 +316,34 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     this.pump()
   }
 
+  redirected(_: Attempt<Conn>, cause: Cause.Cause<E | PoolError>): void {
+    // An attempt that nobody waits for would be told the same again at once.
+    if (this.line.waiters.first === undefined) this.connections.backoff.atLeast(minPause)
+    for (let loan = this.line.waiters.first; loan !== undefined; loan = this.line.waiters.first) {
+      this.fail(loan, cause, "failed")
+    }
+    this.pump()
+  }
+
+  // ---------------------------------------------------------------------------
+  // As a part of another pool
+  // ---------------------------------------------------------------------------
+
+  readonly openOne = (): Effect.Effect<Exit.Exit<unknown, unknown>> | undefined => {
+    const { share, state } = this.connections
+    if (state !== "open" || !this.hasRoom() || (share !== undefined && !share.take())) return undefined
+    const attempt = new Attempt<Conn>()
+    this.connections.connect(attempt)
+    return attempt.exit
+  }
+
+  readonly canLend = (): boolean => this.line.waiters.first === undefined && this.next() !== undefined
+
+  readonly isWaking = (): boolean => this.wakes.first !== undefined
+
+  abstract readonly lendable: () => number
+  abstract readonly idle: () => number
+
   condemned(): void {
     // It closes when it comes back.
   }
@@ -348,6 +378,8 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   /** An idle connection is taken or evicted. */
   abstract forget(connection: Connection<Conn>): void
   protected abstract validate(connection: Connection<Conn>): void
+  /** Whether one more connection fits. */
+  protected abstract hasRoom(): boolean
   /** Starts as many attempts as the line, and the kind's own plans, call for. */
   protected abstract grow(): void
   /** Whether `grow` would start an attempt if the backoff allowed it. */
@@ -361,3 +393,6 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   /** What a waiter is waiting for. */
   protected abstract phaseOf(loan: Waiting<Conn, E>): "wait" | "connect" | "validate"
 }
+
+/** A background attempt that came to nothing is not repeated sooner, whatever the backoff says: milliseconds. */
+export const minPause = 100

@@ -23,7 +23,7 @@ import { Checks, judge } from "./checks.ts"
 import { Connection, nextId } from "./connection.ts"
 import { Draining } from "./draining.ts"
 import { Observers } from "./observers.ts"
-import { isRedirect } from "./redirect.ts"
+import { redirectOf } from "./redirect.ts"
 import type { Settings } from "./options.ts"
 import type { Share } from "./share.ts"
 
@@ -33,6 +33,8 @@ export interface Kind<Conn, E> {
   opened(connection: Connection<Conn>, attempt: Attempt<Conn>): void
   /** `attempt` ended without a connection; `cause` is undefined if that is nobody's error. */
   failed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError> | undefined): void
+  /** `attempt` found that all callers are to go to another pool; `cause` tells them. */
+  redirected(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError>): void
   /** The validation `attempt` found its connection healthy, or the connection is gone. */
   validated(connection: Connection<Conn>, attempt: Attempt<Conn>, healthy: boolean): void
   /** An idle connection is being evicted: forget it. */
@@ -161,7 +163,7 @@ export class Connections<Conn, E> {
     if (!attempt.end()) return
     this.connecting.delete(attempt)
     if (Exit.isSuccess(exit)) return this.connected(attempt, exit.value, annotations)
-    if (isRedirect(exit.cause)) return this.redirected(attempt, exit.cause)
+    if (redirectOf(exit.cause) !== undefined) return this.redirected(attempt, exit.cause)
     this.connectFailed(attempt, exit.cause, () => this.close(attempt.scope))
   }
 
@@ -182,10 +184,8 @@ export class Connections<Conn, E> {
 
   /** The connection was somebody else's: no failure, but callers are told to go there. */
   private redirected(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError>): void {
-    // Callers that can wait for what is open here must not make the connector go round and round.
-    if (this.all.size > 0) this.backoff.pause(cause)
     // First, or the room made would start the same attempt again for the same callers.
-    this.kind.failed(attempt, cause)
+    this.kind.redirected(attempt, cause)
     this.close(attempt.scope)
   }
 

@@ -9,7 +9,7 @@ import type { SchedulerDispatcher } from "effect/Scheduler"
 import type { PoolError, PoolStats } from "../ConnectionPool.ts"
 import { Attempt } from "./attempt.ts"
 import type { Connection } from "./connection.ts"
-import { ConnectionQueue, type Own, type Waiting } from "./connectionQueue.ts"
+import { ConnectionQueue, minPause, type Own, type Waiting } from "./connectionQueue.ts"
 import type { Connections, Kind } from "./connections.ts"
 import { LinkedList } from "./linkedList.ts"
 import type { Lender } from "./loan.ts"
@@ -23,7 +23,7 @@ export interface ExclusiveSettings {
 export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   private readonly settings: ExclusiveSettings
   /** Least recently returned first. */
-  private readonly idle = new LinkedList<Connection<Conn>>()
+  private readonly unused = new LinkedList<Connection<Conn>>()
 
   constructor(
     makeConnections: (kind: Kind<Conn, E>) => Connections<Conn, E>,
@@ -34,9 +34,17 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     this.settings = settings
   }
 
+  readonly lendable = (): number => {
+    let count = 0
+    for (const connection of this.connections.all) if (connection.verdict === undefined) count++
+    return count
+  }
+
+  readonly idle = (): number => this.unused.size
+
   protected next(): Connection<Conn> | undefined {
     for (;;) {
-      const connection = this.settings.order === "lifo" ? this.idle.last : this.idle.first
+      const connection = this.settings.order === "lifo" ? this.unused.last : this.unused.first
       if (connection === undefined) return undefined
       const reason = this.connections.rejects(connection)
       if (reason === undefined) return connection
@@ -49,14 +57,14 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   }
 
   protected keep(connection: Connection<Conn>): void {
-    if (this.idle.size >= this.settings.maxIdle) return this.connections.evict(connection, "capacity")
+    if (this.unused.size >= this.settings.maxIdle) return this.connections.evict(connection, "capacity")
     connection.state = "idle"
     connection.fresh = false
-    this.idle.push(connection)
+    this.unused.push(connection)
   }
 
   forget(connection: Connection<Conn>): void {
-    this.idle.remove(connection)
+    this.unused.remove(connection)
     connection.state = "used"
   }
 
@@ -88,11 +96,11 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   }
 
   idleSince(): number | undefined {
-    return this.idle.first?.idleSince
+    return this.unused.first?.idleSince
   }
 
   giveUp(): void {
-    if (this.idle.first !== undefined) this.connections.evict(this.idle.first, "capacity")
+    if (this.unused.first !== undefined) this.connections.evict(this.unused.first, "capacity")
   }
 
   private belowMinimum(): boolean {
@@ -100,7 +108,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   }
 
   /** A connection keeps its place until its close has ended: the server still sees it. */
-  private hasRoom(): boolean {
+  protected hasRoom(): boolean {
     const { all, closing, connecting, settings } = this.connections
     return all.size + connecting.size + closing < settings.maxSize
   }
@@ -120,7 +128,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   failed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError> | undefined): void {
     const owner = attempt.owner as Waiting<Conn, E> | undefined
     if (owner === undefined) {
-      if (this.line.waiters.first === undefined) this.connections.backoff.atLeast(minReplenishPause)
+      if (this.line.waiters.first === undefined) this.connections.backoff.atLeast(minPause)
     } else if (cause === undefined) this.line.lose(owner)
     else this.fail(owner, cause, "failed")
     this.pump()
@@ -149,7 +157,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
 
   /** Takes over an open connection; at capacity the least recently used idle one makes room. */
   adopt(value: Conn, close: Effect.Effect<unknown> | undefined): void {
-    const victim = this.hasRoom() ? undefined : this.idle.first
+    const victim = this.hasRoom() ? undefined : this.unused.first
     const refused = this.connections.state !== "open" || (victim === undefined && !this.hasRoom())
     // Before the victim goes, whose place must not be filled by anybody else.
     const connection = this.connections.adopt(value, close)
@@ -175,14 +183,11 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     let borrowers = 0
     for (const connection of this.connections.all) borrowers += connection.borrowers
     return {
-      idle: this.idle.size,
-      used: this.connections.all.size - this.idle.size,
+      idle: this.unused.size,
+      used: this.connections.all.size - this.unused.size,
       closing: this.connections.closing,
       pending: this.line.waiters.size,
       borrowers
     }
   }
 }
-
-/** A background attempt that failed is not repeated sooner, whatever the backoff says: milliseconds. */
-const minReplenishPause = 100

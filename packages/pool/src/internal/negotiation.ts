@@ -8,120 +8,160 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { ConnectionLimit } from "../ConnectionLimit.ts"
 import * as Connector from "../Connector.ts"
-import type { Run } from "./alarm.ts"
 import { Redirect } from "./redirect.ts"
 
 export type Side = "upgrade" | "fallback"
 
-/** A connection that one side opened and the other may take, before the attempt that opened it ends. */
-interface Handover<B> {
+/** A connection that one side opened and the other is to take while the attempt that opened it waits. */
+interface Parcel<B> {
   readonly to: Side
   readonly connection: B
   readonly scope: Scope.Closeable
   readonly annotations: ReadonlyMap<string, unknown>
+  taken: boolean
 }
+
+/** Makes a side connect, if it has room; the effect waits for the end of that attempt. */
+export type Prime = (side: Side) => Effect.Effect<Exit.Exit<unknown, unknown>> | undefined
 
 export class Negotiation<B, E> {
   /** What the latest connection turned out to be; undefined before the first. */
   outcome: Side | undefined = undefined
-  /** Makes a side take what is handed over; set before the first attempt. */
-  prime: (side: Side) => Effect.Effect<unknown> = () => Effect.void
-  readonly redirect = new Redirect()
+  /** The side whose callers are on their way to the other one, or were until lately. */
+  moving: Side | undefined = undefined
+  /** Attempts that hand their connection over, until their pool has told its callers. */
+  handovers = 0
 
   private readonly open: Effect.Effect<B, E, Scope.Scope>
   private readonly inspect: (connection: B) => boolean
   private readonly limit: ConnectionLimit | undefined
-  private readonly run: Run
+  /** Set when both sides exist; attempts that a side makes earlier wait for it. */
+  private readonly started = Deferred.makeUnsafe<void>()
+  private prime: Prime = () => undefined
   private probe: Deferred.Deferred<void> | undefined = undefined
-  private handover: Handover<B> | undefined = undefined
+  private parcel: Parcel<B> | undefined = undefined
 
   constructor(
     open: Effect.Effect<B, E, Scope.Scope>,
     inspect: (connection: B) => boolean,
-    limit: ConnectionLimit | undefined,
-    run: Run
+    limit: ConnectionLimit | undefined
   ) {
     this.open = open
     this.inspect = inspect
     this.limit = limit
-    this.run = run
   }
 
-  /** The connector of one side. Dies with `redirect` where the other side is to serve the caller. */
+  start(prime: Prime): void {
+    this.prime = prime
+    Deferred.doneUnsafe(this.started, Exit.void)
+  }
+
+  /** The connector of one side. Dies with a `Redirect` where the other side is to serve the caller. */
   readonly connector =
     (side: Side): Connector.Connector<void, B, E, Scope.Scope> =>
     () =>
-      Effect.suspend(() => {
-        if (this.handover?.to === side) return this.take(this.handover)
-        if (this.outcome !== undefined && this.outcome !== side && !this.mayContradict(side)) {
-          return Effect.die(this.redirect)
-        }
-        if (this.outcome !== undefined) return this.connect(side)
-        if (this.probe === undefined) return this.probeWith(side)
-        return Effect.flatMap(Deferred.await(this.probe), () => this.connector(side)())
-      })
+      Effect.andThen(Deferred.await(this.started), this.connectFor(side))
 
-  /** Whether a side may open a connection although the outcome speaks for the other. */
-  mayContradict: (side: Side) => boolean = () => false
-
-  private probeWith(side: Side): Effect.Effect<B, E, Scope.Scope> {
-    const probe = Deferred.makeUnsafe<void>()
-    this.probe = probe
-    return Effect.onExit(this.connect(side), () =>
-      Effect.sync(() => {
-        this.probe = undefined
-        Deferred.doneUnsafe(probe, Exit.void)
-      })
-    )
+  private connectFor(side: Side): Effect.Effect<B, E, Scope.Scope> {
+    return Effect.suspend(() => {
+      if (this.parcel?.to === side && !this.parcel.taken) return this.take(this.parcel)
+      if (this.outcome === undefined && this.probe !== undefined) {
+        return Effect.flatMap(Deferred.await(this.probe), () => this.connectFor(side))
+      }
+      if (this.outcome !== undefined && this.outcome !== side) {
+        this.moving = side
+        return Effect.die(new Redirect(this))
+      }
+      return this.openFor(side)
+    })
   }
 
-  private connect(side: Side): Effect.Effect<B, E, Scope.Scope> {
+  private openFor(side: Side): Effect.Effect<B, E, Scope.Scope> {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Effect.scope, (owner) => {
         // Its own scope, so that it can outlive an attempt of the wrong side.
         const scope = Scope.makeUnsafe()
-        let taken = false
+        const parcel = { taken: false }
+        let handing = false
+        const probed = this.beginProbe()
         const settle = (connection: B): Effect.Effect<B> => {
           const picked: Side = this.inspect(connection) ? "upgrade" : "fallback"
           this.outcome = picked
           if (picked === side) return Effect.succeed(connection)
-          return Effect.flatMap(Connector.Annotations, (annotations) => {
-            taken = this.handOver({ to: picked, connection, scope, annotations: annotations ?? new Map() })
-            return Effect.die(this.redirect)
-          })
+          handing = true
+          this.handovers++
+          this.moving = side
+          return Effect.flatMap(Connector.Annotations, (annotations) =>
+            restore(
+              this.handOver(
+                Object.assign(parcel, { to: picked, connection, scope, annotations: annotations ?? new Map() }),
+                probed
+              )
+            )
+          )
         }
         return Effect.andThen(
-          Scope.addFinalizerExit(owner, (exit) => (taken ? Effect.void : Scope.close(scope, exit))),
-          Effect.flatMap(restore(Scope.provide(this.open, scope)), settle)
+          Scope.addFinalizerExit(owner, (exit) => {
+            if (handing) this.handovers--
+            return parcel.taken ? Effect.void : Scope.close(scope, exit)
+          }),
+          Effect.onExit(Effect.flatMap(restore(Scope.provide(this.open, scope)), settle), () => Effect.sync(probed))
         )
       })
     )
   }
 
-  /** Offers a connection to the other side, here and now; true if it took it. */
-  private handOver(handover: Handover<B>): boolean {
-    this.handover = handover
-    const prime = () => {
-      this.run(this.prime(handover.to))
+  /** While nobody knows the outcome one attempt finds it out and the others wait. */
+  private beginProbe(): () => void {
+    if (this.outcome !== undefined) return () => {}
+    const probe = Deferred.makeUnsafe<void>()
+    this.probe = probe
+    return () => {
+      if (this.probe === probe) this.probe = undefined
+      Deferred.doneUnsafe(probe, Exit.void)
     }
-    if (this.limit === undefined) prime()
-    else this.limit.transfer(prime)
-    const taken = this.handover !== handover
-    this.handover = undefined
-    return taken
   }
 
-  private take(handover: Handover<B>): Effect.Effect<B, never, Scope.Scope> {
+  /**
+   * Gives a connection to the other side, and dies with a `Redirect` when that
+   * side has it, or does not want it. The attempt that opened it stays until
+   * then, and with it the slot that it holds in a shared limit.
+   */
+  private handOver(parcel: Parcel<B>, probed: () => void): Effect.Effect<never> {
+    return Effect.suspend(() => {
+      this.parcel = parcel
+      probed()
+      let attempt: Effect.Effect<Exit.Exit<unknown, unknown>> | undefined
+      const prime = () => {
+        attempt = this.prime(parcel.to)
+      }
+      if (this.limit === undefined) prime()
+      else this.limit.transfer(prime)
+      // Without room for an attempt, one that is under way may take it.
+      return Effect.flatMap(attempt ?? Effect.as(Effect.yieldNow, Exit.void), (exit) => {
+        const failed = parcel.taken && Exit.isFailure(exit) ? exit.cause : undefined
+        return Effect.die(new Redirect(this, failed))
+      })
+    }).pipe(
+      Effect.ensuring(
+        Effect.sync(() => {
+          if (this.parcel === parcel) this.parcel = undefined
+        })
+      )
+    )
+  }
+
+  private take(parcel: Parcel<B>): Effect.Effect<B, never, Scope.Scope> {
     return Effect.uninterruptible(
       Effect.flatMap(Effect.scope, (owner) =>
         Effect.flatMap(Connector.Annotations, (annotations) => {
-          // Nobody took it in time, and it is closed already.
-          if (this.handover !== handover) return Effect.die(this.redirect)
-          this.handover = undefined
-          for (const [key, value] of handover.annotations) annotations?.set(key, value)
+          // Somebody else took it, or it was given up and is closed.
+          if (parcel.taken || this.parcel !== parcel) return Effect.die(new Redirect(this))
+          parcel.taken = true
+          for (const [key, value] of parcel.annotations) annotations?.set(key, value)
           return Effect.as(
-            Scope.addFinalizerExit(owner, (exit) => Scope.close(handover.scope, exit)),
-            handover.connection
+            Scope.addFinalizerExit(owner, (exit) => Scope.close(parcel.scope, exit)),
+            parcel.connection
           )
         })
       )

@@ -11,6 +11,7 @@ import * as Scope from "effect/Scope"
 import type { ConnectionPool, Keep, Lease, Observer, PoolStats, Use } from "../ConnectionPool.ts"
 import type { PoolError } from "../ConnectionPool.ts"
 import type { Connections } from "./connections.ts"
+import { InnerPool } from "./innerPool.ts"
 import { LeakWarnings } from "./leakWarnings.ts"
 import { type Lender, Loan } from "./loan.ts"
 import { addFinalizer } from "./scope.ts"
@@ -18,6 +19,7 @@ import { addFinalizer } from "./scope.ts"
 type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
 
 export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
+  readonly [InnerPool]: InnerPool
   readonly retain: (keep: Keep<Conn>) => Effect.Effect<void>
   readonly guard: (keep: Keep<Conn>) => Effect.Effect<void, never, Scope.Scope>
   readonly observe: (observer: Observer) => Effect.Effect<void, never, Scope.Scope>
@@ -26,7 +28,7 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
   /** The lender for one call; with leak warnings on, one that knows where the call was made. */
   protected readonly lender: () => Lender<Conn, E | PoolError>
 
-  constructor(lender: Lender<Conn, E | PoolError>, connections: Connections<Conn, E>) {
+  constructor(lender: Lender<Conn, E | PoolError> & InnerPool, connections: Connections<Conn, E>) {
     const { leakWarning } = connections.settings
     if (leakWarning === undefined) this.lender = () => lender
     else {
@@ -34,6 +36,7 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
       connections.draining.onClosed(() => warnings.stop())
       this.lender = () => warnings.watch(lender, new Error("taken"))
     }
+    this[InnerPool] = lender
     this.retain = connections.retain
     this.guard = connections.checks.guard
     this.observe = connections.observers.observe

@@ -142,13 +142,19 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   }
 
   /** A connection that can only drain makes room. */
-  private hasRoom(): boolean {
+  protected hasRoom(): boolean {
     return this.lendable() + this.connections.connecting.size < this.connections.settings.maxSize
   }
 
-  private lendable(): number {
+  readonly lendable = (): number => {
     let count = 0
     for (const connection of this.connections.all) if (connection.verdict === undefined) count++
+    return count
+  }
+
+  readonly idle = (): number => {
+    let count = 0
+    for (const connection of this.connections.all) if (connection.state === "idle") count++
     return count
   }
 

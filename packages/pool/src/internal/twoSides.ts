@@ -2,13 +2,15 @@
  * A pool made of an upgrade side and a fallback side, and how a call finds the
  * side that serves it.
  */
+import type { Cause } from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { pipeArguments } from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
 import type { ConnectionPool, Keep, Lease, Observer, PoolError, PoolStats, Use } from "../ConnectionPool.ts"
 import type { Negotiation, Side } from "./negotiation.ts"
-import { isRedirect } from "./redirect.ts"
+import type { InnerPool } from "./innerPool.ts"
+import { redirectOf } from "./redirect.ts"
 import * as Stats from "./stats.ts"
 
 type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
@@ -16,34 +18,17 @@ type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, a
 export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
   private readonly negotiation: Negotiation<unknown, unknown>
   private readonly sides: { readonly [S in Side]: ConnectionPool<void, Conn, E> }
-  private readonly open: { [S in Side]: number } = { upgrade: 0, fallback: 0 }
+  private readonly inner: { readonly [S in Side]: InnerPool }
 
-  constructor(negotiation: Negotiation<any, any>, sides: { readonly [S in Side]: ConnectionPool<void, Conn, E> }) {
+  constructor(
+    negotiation: Negotiation<any, any>,
+    sides: { readonly [S in Side]: ConnectionPool<void, Conn, E> },
+    inner: { readonly [S in Side]: InnerPool }
+  ) {
     this.negotiation = negotiation
     this.sides = sides
-    // Borrowing is what makes a side connect.
-    negotiation.prime = (side) => Effect.ignoreCause(sides[side].use(() => Effect.void))
-    // With an upgraded connection open, that side may look for another one.
-    negotiation.mayContradict = (side) => side === "upgrade" && this.open.upgrade > 0
-  }
-
-  /** Counts both sides' connections from now on. */
-  get start(): Effect.Effect<void, never, Scope.Scope> {
-    return Effect.andThen(this.count("upgrade"), this.count("fallback"))
-  }
-
-  private count(side: Side): Effect.Effect<void, never, Scope.Scope> {
-    return Effect.flatMap(this.sides[side].stats, ({ idle, used }) => {
-      this.open[side] = idle + used
-      return this.sides[side].observe({
-        connected: () => {
-          this.open[side]++
-        },
-        evicted: () => {
-          this.open[side]--
-        }
-      })
-    })
+    this.inner = inner
+    negotiation.start((side) => inner[side].openOne())
   }
 
   // ---------------------------------------------------------------------------
@@ -57,30 +42,36 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
 
   readonly lease = (): Effect.Effect<Lease<Conn>, E | PoolError, Scope.Scope> => this.route((pool) => pool.lease())
 
-  /** Calls one side; the other one if that turns out to be where the peer is. */
   private route<A, E2, R>(
     f: (pool: ConnectionPool<void, Conn, E>) => Effect.Effect<A, E2, R>
   ): Effect.Effect<A, E2, R> {
-    return Effect.suspend(() => {
-      const side = this.pick()
-      if (side !== "upgrade" || this.open.upgrade > 0 || this.open.fallback === 0) return this.call(side, f)
-      // The upgraded connection is gone. Before another one is opened, the fallback lends what it has idle.
-      return Effect.flatMap(this.sides.fallback.stats, ({ idle }) => this.call(idle > 0 ? "fallback" : side, f))
-    })
+    return Effect.suspend(() => this.call(this.pick(), f))
   }
 
   private pick(): Side {
-    if (this.open.upgrade > 0) return "upgrade"
-    return this.negotiation.outcome ?? "upgrade"
+    const { fallback, upgrade } = this.inner
+    const { handovers, moving, outcome } = this.negotiation
+    if (moving !== undefined) {
+      // Behind those who waited there and are on their way to the other side.
+      if (handovers > 0 || this.inner[moving].isWaking()) return moving
+      this.negotiation.moving = undefined
+    }
+    if (upgrade.lendable() > 0 && (outcome !== "fallback" || upgrade.canLend())) return "upgrade"
+    // Before another upgraded connection is opened, the fallback lends what it has idle.
+    return fallback.idle() > 0 ? "fallback" : (outcome ?? "upgrade")
   }
 
+  /** Calls one side; the other one if that turns out to be where the peer is. */
   private call<A, E2, R>(
     side: Side,
     f: (pool: ConnectionPool<void, Conn, E>) => Effect.Effect<A, E2, R>
   ): Effect.Effect<A, E2, R> {
-    return Effect.catchCause(f(this.sides[side]), (cause) =>
-      isRedirect(cause, this.negotiation.redirect) ? this.route(f) : Effect.failCause(cause)
-    )
+    return Effect.catchCause(f(this.sides[side]), (cause) => {
+      const redirect = redirectOf(cause)
+      if (redirect === undefined || redirect.owner !== this.negotiation) return Effect.failCause(cause)
+      if (redirect.failure !== undefined) return Effect.failCause(redirect.failure as Cause<E2>)
+      return this.call(side === "upgrade" ? "fallback" : "upgrade", f)
+    })
   }
 
   // ---------------------------------------------------------------------------

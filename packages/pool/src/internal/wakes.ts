@@ -22,6 +22,10 @@ export class Wakes<Conn, E> {
     this.dispatcher = dispatcher
   }
 
+  get first(): Loan<Conn, E> | undefined {
+    return this.settled.first
+  }
+
   add(loan: Loan<Conn, E>): void {
     loan.waking = true
     this.settled.push(loan)

@@ -1,0 +1,26 @@
+/**
+ * What a pool that is made of other pools can ask of those of this package,
+ * beyond the contract. All answers are immediate.
+ */
+import type * as Effect from "effect/Effect"
+import type { Exit } from "effect/Exit"
+import type { Any } from "../ConnectionPool.ts"
+
+export const InnerPool: unique symbol = Symbol.for("@poolkit/pool/InnerPool")
+
+export interface InnerPool {
+  /**
+   * Starts an attempt that nobody waits for, although the pool may rest after
+   * a failure; the effect waits for its end. Undefined if there is no room.
+   */
+  readonly openOne: () => Effect.Effect<Exit<unknown, unknown>> | undefined
+  /** Connections that may be lent, now or when their borrowers return them. */
+  readonly lendable: () => number
+  readonly idle: () => number
+  /** Whether a caller would be served at once. */
+  readonly canLend: () => boolean
+  /** Whether callers that left the line have not run yet. */
+  readonly isWaking: () => boolean
+}
+
+export const innerPool = (pool: Any): InnerPool | undefined => (pool as { readonly [InnerPool]?: InnerPool })[InnerPool]
