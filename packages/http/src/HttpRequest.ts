@@ -88,6 +88,7 @@ const borrow = <E>(
     return Effect.flatMap(lease, (lease) => {
       onLease(lease.info.uses)
       return perform(lease.connection, request, restore, () => {
+        // Now rather than on a fiber. Closing the scope gives back what else a stack of pools may hold in it.
         lease.releaseUnsafe()
         const rest = Scope.closeUnsafe(loan, Exit.void)
         if (rest !== undefined) Effect.runFork(rest)

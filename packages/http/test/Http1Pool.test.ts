@@ -84,6 +84,23 @@ describe("Http1Pool", () => {
       })
     )
 
+    it.effect("does not lend a connection that the server is about to close", () =>
+      Effect.gen(function* () {
+        const server = yield* httpServer(
+          oracle,
+          (_, socket) => void socket.write(answer("ok", "keep-alive: timeout=5\r\n"))
+        )
+        const pool = yield* make({ origin: server.origin })
+        yield* fetchText(pool)
+        yield* TestClock.adjust(2_999)
+        yield* fetchText(pool)
+        assert.strictEqual(server.accepted(), 1)
+        yield* TestClock.adjust(3_000)
+        yield* fetchText(pool)
+        assert.strictEqual(server.accepted(), 2)
+      })
+    )
+
     it.live("notices at once that an idle connection was closed", () =>
       Effect.gen(function* () {
         const server = yield* httpServer(oracle, (_, socket) => void socket.write(answer("ok")))

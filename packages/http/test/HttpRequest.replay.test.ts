@@ -1,0 +1,89 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { HttpConnection, HttpRequest as Request } from "@poolkit/http/HttpConnection"
+import { ConnectionLost, HttpError, InvalidRequest } from "@poolkit/http/HttpError"
+import * as HttpRequest from "@poolkit/http/HttpRequest"
+import * as CachePool from "@poolkit/pool/CachePool"
+import * as Effect from "effect/Effect"
+import { get } from "./http1.ts"
+
+type Step = "ok" | "unsent" | "lost" | "answering" | "invalid"
+
+const errors: Record<Exclude<Step, "ok">, Pick<HttpError, "reason" | "responseStarted" | "sent">> = {
+  unsent: { reason: new ConnectionLost({ code: "CLOSED_WHILE_IDLE" }), sent: "none", responseStarted: false },
+  lost: { reason: new ConnectionLost({ code: "ECONNRESET" }), sent: "maybe", responseStarted: false },
+  answering: { reason: new ConnectionLost({ code: "ECONNRESET" }), sent: "maybe", responseStarted: true },
+  invalid: { reason: new InvalidRequest({ detail: "no" }), sent: "none", responseStarted: false }
+}
+
+const response = {
+  status: 200,
+  headers: {},
+  discard: Effect.void
+} as unknown as Effect.Success<ReturnType<HttpConnection["send"]>["response"]>
+
+/**
+ * Makes a request over a pool of `fresh` connections, all lent once before
+ * unless they are said to be fresh, whose exchanges end as `steps` say.
+ */
+const run = (steps: ReadonlyArray<Step>, options: { readonly fresh?: boolean; readonly request?: Request } = {}) =>
+  Effect.gen(function* () {
+    let sent = 0
+    const connection: HttpConnection = {
+      protocol: "test",
+      isOpen: () => true,
+      watch: () => () => {},
+      send: ({ method }, _, onEnd) => {
+        const step = steps[sent++] ?? "ok"
+        onEnd?.()
+        return {
+          cancel: () => {},
+          response:
+            step === "ok"
+              ? Effect.succeed(response)
+              : Effect.fail(new HttpError({ method, authority: "a.test", ...errors[step] }))
+        }
+      }
+    }
+    const pool = yield* CachePool.make({ connect: () => Effect.succeed(connection), maxSize: 1 })
+    if (options.fresh !== true) yield* pool.use(() => Effect.void)
+    const result = yield* Effect.result(HttpRequest.execute(pool, options.request ?? get()))
+    assert.deepInclude(yield* pool.stats, { used: 0, borrowers: 0 })
+    return { ok: result._tag === "Success", sent }
+  }).pipe(Effect.scoped)
+
+describe("HttpRequest", () => {
+  describe("execute tries again", () => {
+    it.effect("as long as nothing was written to reused connections, six times at most", () =>
+      Effect.gen(function* () {
+        const unsent = (n: number): ReadonlyArray<Step> => Array.from({ length: n }, () => "unsent")
+        const post: Request = { method: "POST", path: "/" }
+        assert.deepStrictEqual(yield* run(unsent(6), { request: post }), { ok: true, sent: 7 })
+        assert.deepStrictEqual(yield* run(unsent(7), { request: post }), { ok: false, sent: 7 })
+      })
+    )
+
+    it.effect("once after a loss, however often it moved on before", () =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(yield* run(["lost"]), { ok: true, sent: 2 })
+        assert.deepStrictEqual(yield* run(["unsent", "unsent", "lost"]), { ok: true, sent: 4 })
+        assert.deepStrictEqual(yield* run(["lost", "unsent", "unsent"]), { ok: true, sent: 4 })
+        assert.deepStrictEqual(yield* run(["lost", "lost"]), { ok: false, sent: 2 })
+        assert.deepStrictEqual(yield* run(["lost", "unsent", "lost"]), { ok: false, sent: 3 })
+      })
+    )
+
+    it.effect("once on a fresh connection if nothing was written, else never", () =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(yield* run(["unsent"], { fresh: true }), { ok: true, sent: 2 })
+        assert.deepStrictEqual(yield* run(["lost"], { fresh: true }), { ok: false, sent: 1 })
+      })
+    )
+
+    it.effect("never once an answer had started, nor with a request that is not valid", () =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(yield* run(["answering"]), { ok: false, sent: 1 })
+        assert.deepStrictEqual(yield* run(["invalid"]), { ok: false, sent: 1 })
+      })
+    )
+  })
+})
