@@ -8,8 +8,9 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as MutableHashMap from "effect/MutableHashMap"
 import { pipeArguments } from "effect/Pipeable"
@@ -126,7 +127,10 @@ class Entry<Key, Conn, E> {
   readonly key: Key
   /** Holds the one reference to the pool in the `RcMap`. */
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
-  readonly ready = Deferred.makeUnsafe<Inner<Conn, E>, PoolError>()
+  /** Its pool, or undefined if the key was taken out before it was built. */
+  readonly ready = Deferred.makeUnsafe<Inner<Conn, E> | undefined, PoolError>()
+  /** The `RcMap` has forgotten the pool, so that the key can be built anew. */
+  readonly forgotten = Deferred.makeUnsafe<void>()
   readonly closed = Deferred.makeUnsafe<void>()
   build: Fiber.Fiber<unknown> | undefined = undefined
   pool: Inner<Conn, E> | undefined = undefined
@@ -212,7 +216,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
           const found = MutableHashMap.get(this.entries, key)
           if (found._tag === "None") return Effect.flatMap(this.add(visit, key), f)
           const pool = this.enter(visit, found.value)
-          return pool === undefined ? Effect.flatMap(this.built(found.value), f) : f(pool)
+          return pool === undefined ? Effect.flatMap(this.built(visit, found.value), f) : f(pool)
         }),
         () => this.leave(visit) as undefined
       )
@@ -248,15 +252,19 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
       }
       const entry = found._tag === "Some" ? found.value : this.insert(key)
       this.enter(visit, entry)
-      return this.built(entry)
+      return this.built(visit, entry)
     })
   }
 
-  private built(entry: Entry<Key, Conn, E>): Effect.Effect<Inner<Conn, E>, PoolError> {
-    return Effect.flatMap(Deferred.await(entry.ready), (pool) =>
+  private built(visit: Visit<Key, Conn, E>, entry: Entry<Key, Conn, E>): Effect.Effect<Inner<Conn, E>, PoolError> {
+    return Effect.flatMap(Deferred.await(entry.ready), (pool) => {
       // The drain may have begun before this caller's fiber ran.
-      this.draining ? Effect.fail(new PoolError({ reason: new Closed() })) : Effect.succeed(pool)
-    )
+      if (this.draining) return Effect.fail(new PoolError({ reason: new Closed() }))
+      if (pool !== undefined) return Effect.succeed(pool)
+      this.leave(visit)
+      visit.entry = undefined
+      return this.add(visit, entry.key)
+    })
   }
 
   private insert(key: Key): Entry<Key, Conn, E> {
@@ -270,6 +278,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   /** On a fiber of the map's: the caller that asked may leave. */
   private build(entry: Entry<Key, Conn, E>): Effect.Effect<unknown> {
     const build = Effect.gen({ self: this }, function* () {
+      for (const old of this.leaving) if (Equal.equals(old.key, entry.key)) yield* Deferred.await(old.forgotten)
       const pool = yield* RcMap.get(this.pools, entry.key)
       yield* pool.observe({
         connected: () => {
@@ -300,11 +309,13 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
     MutableHashMap.remove(this.entries, entry.key)
     this.leaving.add(entry)
     if (this.observers.active) this.observers.emit("keyRemoved", entry.key)
-    this.run(Effect.andThen(Scope.close(entry.scope, Exit.void), this.forget(entry)))
+    Deferred.doneUnsafe(entry.ready, Exit.succeed(undefined))
+    const forget = Effect.andThen(RcMap.invalidate(this.pools, entry.key), Deferred.succeed(entry.forgotten, undefined))
+    this.run(Effect.andThen(forget, Effect.andThen(Scope.close(entry.scope, Exit.void), this.countOut(entry))))
   }
 
   /** The pool is closed: keeps what it counted. */
-  private forget(entry: Entry<Key, Conn, E>): Effect.Effect<void> {
+  private countOut(entry: Entry<Key, Conn, E>): Effect.Effect<void> {
     return Effect.map(entry.pool?.stats ?? Effect.succeed(Stats.zero), (stats) => {
       this.past = Stats.addCounters(this.past, stats)
       this.leaving.delete(entry)
@@ -405,9 +416,10 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
     Effect.suspend(() => {
       this.draining = true
       this.sweeper.clear()
-      const entries = Array.from(MutableHashMap.values(this.entries))
+      // On fibers of the map's: whoever asked may be interrupted, what has begun must not be.
+      const drains = Array.from(MutableHashMap.values(this.entries), (entry) => this.run(this.drainOne(entry, options)))
       return Effect.andThen(
-        Effect.forEach(entries, (entry) => this.drainOne(entry, options), { concurrency: "unbounded", discard: true }),
+        Fiber.awaitAll(drains),
         Effect.suspend(() => Effect.forEach(this.leaving, ({ closed }) => Deferred.await(closed), { discard: true }))
       )
     })

@@ -132,7 +132,8 @@ const negotiate = <B, E, R, F, EF, RF, U, EU, RU, C>(
     const sides = new TwoSides<C, EF | EU>(
       negotiation,
       { upgrade: upgraded(upgrade), fallback: fallenBack(fallback) },
-      inner
+      inner,
+      Effect.runForkWith(context)
     )
     return sides
   }) as never

@@ -241,6 +241,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
       // The attempt may have ended while this caller's fiber was on its way to the connection.
       this.waitEnded(loan, "interrupted")
       if (this.state._tag === "Making") this.leave(loan, this.state)
+      else this.rest()
     }
   }
 
@@ -258,6 +259,12 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
       connection.state = "idle"
       connection.idleSince = this.connections.clock.currentTimeMillisUnsafe()
     }
+  }
+
+  /** Nobody here uses it: another pool of the same limit may need its place. */
+  private rest(): void {
+    if (this.state._tag !== "Ready" || this.state.connection.state !== "idle") return
+    if (this.connections.share?.yields(false)) this.retire(this.state.connection, "capacity")
   }
 
   private leave(loan: Loan<Conn, E | PoolError>, making: Making<Conn, E>): void {
@@ -363,6 +370,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
     connection.state = "idle"
     this.state = { _tag: "Ready", connection }
     connection.fresh = false
+    if (making._tag !== "Making" || making.callers.size === 0) this.rest()
     if (making._tag !== "Making") return
     making.connection = connection
     Deferred.doneUnsafe(making.made, Exit.void)

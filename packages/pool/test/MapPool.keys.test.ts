@@ -796,7 +796,7 @@ describe("MapPool", () => {
       })
     )
 
-    it.effect("M5 remove of a key that is being built leaves nothing of it, and every caller's call ends", () =>
+    it.effect("M5 remove of a key that is being built leaves nothing of it, and its callers get the key's next pool", () =>
       Effect.gen(function* () {
         const gate = yield* Deferred.make<void>()
         const { peer, pool } = yield* keyed({}, { minSize: 1 }, TestConnector.makeUnsafe(), (build) =>
@@ -814,6 +814,7 @@ describe("MapPool", () => {
           states(...callers).join()
         )
         for (const caller of callers) yield* caller.leave
+        yield* pool.remove("a")
         assert.deepStrictEqual([yield* pool.keys, peer.live()], [[], 0])
       })
     )

@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { ConnectionLimit } from "../ConnectionLimit.ts"
 import * as Connector from "../Connector.ts"
-import { Redirect } from "./redirect.ts"
+import { Redirect, redirectOf } from "./redirect.ts"
 
 export type Side = "upgrade" | "fallback"
 
@@ -39,7 +39,7 @@ export class Negotiation<B, E> {
   private readonly started = Deferred.makeUnsafe<void>()
   private prime: Prime = () => undefined
   private probe: Deferred.Deferred<void> | undefined = undefined
-  private parcel: Parcel<B> | undefined = undefined
+  private readonly parcels = new Set<Parcel<B>>()
 
   constructor(
     open: Effect.Effect<B, E, Scope.Scope>,
@@ -64,7 +64,7 @@ export class Negotiation<B, E> {
 
   private connectFor(side: Side): Effect.Effect<B, E, Scope.Scope> {
     return Effect.suspend(() => {
-      if (this.parcel?.to === side && !this.parcel.taken) return this.take(this.parcel)
+      for (const parcel of this.parcels) if (parcel.to === side && !parcel.taken) return this.take(parcel)
       if (this.outcome === undefined && this.probe !== undefined) {
         return Effect.flatMap(Deferred.await(this.probe), () => this.connectFor(side))
       }
@@ -129,7 +129,7 @@ export class Negotiation<B, E> {
    */
   private handOver(parcel: Parcel<B>, probed: () => void): Effect.Effect<never> {
     return Effect.suspend(() => {
-      this.parcel = parcel
+      this.parcels.add(parcel)
       probed()
       let attempt: Effect.Effect<Exit.Exit<unknown, unknown>> | undefined
       const prime = () => {
@@ -139,24 +139,24 @@ export class Negotiation<B, E> {
       else this.limit.transfer(prime)
       // Without room for an attempt, one that is under way may take it.
       return Effect.flatMap(attempt ?? Effect.as(Effect.yieldNow, Exit.void), (exit) => {
-        const failed = parcel.taken && Exit.isFailure(exit) ? exit.cause : undefined
-        return Effect.die(new Redirect(this, failed))
+        const failed = parcel.taken && Exit.isFailure(exit) && redirectOf(exit.cause) === undefined
+        return Effect.die(new Redirect(this, failed ? exit.cause : undefined))
       })
     }).pipe(
       Effect.ensuring(
         Effect.sync(() => {
-          if (this.parcel === parcel) this.parcel = undefined
+          this.parcels.delete(parcel)
         })
       )
     )
   }
 
-  private take(parcel: Parcel<B>): Effect.Effect<B, never, Scope.Scope> {
-    return Effect.uninterruptible(
+  private take(parcel: Parcel<B>): Effect.Effect<B, E, Scope.Scope> {
+    return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Effect.scope, (owner) =>
         Effect.flatMap(Connector.Annotations, (annotations) => {
           // Somebody else took it, or it was given up and is closed.
-          if (parcel.taken || this.parcel !== parcel) return Effect.die(new Redirect(this))
+          if (parcel.taken || !this.parcels.has(parcel)) return restore(this.connectFor(parcel.to))
           parcel.taken = true
           for (const [key, value] of parcel.annotations) annotations?.set(key, value)
           return Effect.as(

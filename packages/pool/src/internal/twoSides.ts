@@ -5,10 +5,12 @@
 import type { Cause } from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { pipeArguments } from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
 import type { ConnectionPool, Keep, Lease, Observer, PoolError, PoolStats, Use } from "../ConnectionPool.ts"
 import type { Negotiation, Side } from "./negotiation.ts"
+import type { Run } from "./alarm.ts"
 import type { InnerPool } from "./innerPool.ts"
 import { redirectOf } from "./redirect.ts"
 import * as Stats from "./stats.ts"
@@ -18,13 +20,16 @@ type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, a
 export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
   private readonly negotiation: Negotiation<unknown, unknown>
   private readonly sides: { readonly [S in Side]: ConnectionPool<void, Conn, E> }
+  private readonly run: Run
   private readonly inner: { readonly [S in Side]: InnerPool }
 
   constructor(
     negotiation: Negotiation<any, any>,
     sides: { readonly [S in Side]: ConnectionPool<void, Conn, E> },
-    inner: { readonly [S in Side]: InnerPool }
+    inner: { readonly [S in Side]: InnerPool },
+    run: Run
   ) {
+    this.run = run
     this.negotiation = negotiation
     this.sides = sides
     this.inner = inner
@@ -92,10 +97,12 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
     this.both((pool) => pool.observe(observer))
 
   readonly drain = (options?: { readonly deadline?: Duration.Input | undefined }): Effect.Effect<void> =>
-    Effect.forEach([this.sides.upgrade, this.sides.fallback], (pool) => pool.drain(options), {
-      concurrency: "unbounded",
-      discard: true
-    })
+    // On fibers of the pool's: whoever asked may be interrupted, what has begun must not be.
+    Effect.suspend(() =>
+      Effect.asVoid(
+        Fiber.awaitAll([this.run(this.sides.upgrade.drain(options)), this.run(this.sides.fallback.drain(options))])
+      )
+    )
 
   readonly stats: Effect.Effect<PoolStats> = Effect.suspend(() =>
     Effect.zipWith(this.sides.upgrade.stats, this.sides.fallback.stats, Stats.add)
