@@ -543,6 +543,55 @@ describe("NegotiatePool", () => {
       })
     )
 
+    it.effect("N2 two connections that turn out to be for the other side at once both get there", () =>
+      Effect.gen(function* () {
+        for (const around of [(connect: Connect) => connect, (connect: Connect) => () => Effect.delay(connect(), 10)]) {
+          const { peer, pool } = yield* negotiated({
+            upgrades: ({ id }) => id > 1,
+            upgrade: { concurrency: 1, maxSize: 2 },
+            around
+          })
+          const first = yield* Effect.tap(borrowLater(pool), () => TestClock.adjust("1 second"))
+          const gate = yield* Deferred.make<void>()
+          peer.script(gated(gate), gated(gate))
+          const both = yield* borrowMany(pool, 2)
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual(peer.attempts(), 3)
+          Deferred.doneUnsafe(gate, Exit.void)
+          yield* TestClock.adjust("1 second")
+          yield* settle
+          assert.deepStrictEqual(states(first, ...both), ["has 1", "has 2", "has 3"])
+          assert.deepStrictEqual([peer.attempts(), peer.closed()], [3, []])
+        }
+      })
+    )
+
+    it.effect("N2 between pools of other kinds than this package's, too", () =>
+      Effect.gen(function* () {
+        const foreign = <P extends Pool>(make: Effect.Effect<P, never, Scope.Scope>) =>
+          Effect.map(make, ({ drain, get, guard, lease, observe, pipe, retain, stats, use }): Pool => {
+            return { drain, get, guard, lease, observe, pipe, retain, stats, use }
+          })
+        for (const upgrades of [true, false]) {
+          const { peer, pool } = yield* over((peer) =>
+            NegotiatePool.makeMerged({
+              connect: peer.connect,
+              inspect: ({ id }) => upgrades || id === 2,
+              upgrade: (connect) => foreign(SharedPool.make({ connect, concurrency: 10, maxSize: 1 })),
+              fallback: (connect) => foreign(CachePool.make({ connect, maxSize: 3 }))
+            })
+          )
+          const first = yield* borrow(pool)
+          const second = yield* borrow(pool)
+          assert.deepStrictEqual(states(first, second), upgrades ? ["has 1", "has 1"] : ["has 1", "has 2"])
+          assert.strictEqual(yield* once(pool), upgrades ? "has 1" : "has 2")
+          yield* first.leave
+          yield* second.leave
+          assert.deepStrictEqual(peer.closed(), [])
+        }
+      })
+    )
+
     it.effect("N2 M4 under a shared limit of 1 a connection changes sides without a second slot", () =>
       Effect.gen(function* () {
         const limit = yield* ConnectionLimit.make({ max: 1 })
