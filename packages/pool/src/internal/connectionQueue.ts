@@ -293,8 +293,8 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     while (this.line.waiters.first !== undefined) {
       const connection = this.next()
       if (connection === undefined) return
-      const validating = this.connections.validating.size
-      if (validating >= this.line.waiters.size && this.connections.needsValidation(connection)) return
+      const enough = this.connections.validating.size >= this.line.waiters.size && !this.line.unattended?.idleOnly
+      if (enough && this.connections.needsValidation(connection)) return
       if (connection.state === "idle") this.forget(connection)
       this.hand(connection)
     }

@@ -73,6 +73,9 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   // ---------------------------------------------------------------------------
 
   protected grow(): void {
+    for (let loan = this.line.unattended; loan?.idleOnly && this.next() === undefined; loan = this.line.unattended) {
+      this.dismiss(loan)
+    }
     while (this.line.unattended !== undefined && this.hasRoom() && this.connections.claim()) {
       const attempt: Own<Conn, E> = new Attempt()
       this.line.attend(attempt)
@@ -81,6 +84,13 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     while (this.belowMinimum() && this.hasRoom() && this.connections.claim()) {
       this.connections.connect(new Attempt<Conn>())
     }
+  }
+
+  /** Ends the wait of a caller that is content with nothing: no idle connection is left. */
+  private dismiss(loan: Waiting<Conn, E>): void {
+    this.waitEnded(loan, "failed")
+    this.line.leave(loan)
+    this.settle(loan, Exit.void)
   }
 
   protected wantsAttempt(): boolean {
@@ -143,11 +153,8 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   validated(connection: Connection<Conn>, attempt: Attempt<Conn>, healthy: boolean): void {
     const owner = attempt.owner as Waiting<Conn, E> | undefined
     if (healthy) this.offer(connection, attempt as Own<Conn, E>)
-    else if (owner !== undefined && owner.idleOnly && this.next() === undefined) {
-      this.waitEnded(owner, "failed")
-      this.line.leave(owner)
-      this.settle(owner, Exit.void)
-    } else if (owner !== undefined) this.line.lose(owner)
+    else if (owner?.idleOnly && this.next() === undefined) this.dismiss(owner)
+    else if (owner !== undefined) this.line.lose(owner)
     this.pump()
   }
 
