@@ -2,6 +2,7 @@
  * What two pools know of each other's connections: which of them the peer
  * speaks to, and connections that one opened for the other.
  */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -20,6 +21,10 @@ interface Parcel<B> {
   readonly annotations: ReadonlyMap<string, unknown>
   taken: boolean
 }
+
+/** What the other side failed with, unless it was closed or sends callers on itself. */
+const ownFailure = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> | undefined =>
+  Cause.hasInterruptsOnly(cause) || redirectOf(cause) !== undefined ? undefined : cause
 
 /** Makes a side connect, if it has room; the effect waits for the end of that attempt. */
 export type Prime = (side: Side) => Effect.Effect<Exit.Exit<unknown, unknown>> | undefined
@@ -139,8 +144,7 @@ export class Negotiation<B, E> {
       else this.limit.transfer(prime)
       // Without room for an attempt, one that is under way may take it.
       return Effect.flatMap(attempt ?? Effect.as(Effect.yieldNow, Exit.void), (exit) => {
-        const failed = parcel.taken && Exit.isFailure(exit) && redirectOf(exit.cause) === undefined
-        return Effect.die(new Redirect(this, failed ? exit.cause : undefined))
+        return Effect.die(new Redirect(this, parcel.taken && Exit.isFailure(exit) ? ownFailure(exit.cause) : undefined))
       })
     }).pipe(
       Effect.ensuring(
