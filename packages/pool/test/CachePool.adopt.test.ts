@@ -309,6 +309,22 @@ describe("CachePool", () => {
       })
     )
 
+    it.effect("C8 does not pass a caller whose connection is being validated, although another one is idle", () =>
+      Effect.gen(function* () {
+        const gate = yield* Deferred.make<void>()
+        const { pool } = yield* cache({ validate: () => Deferred.await(gate) })
+        for (const borrower of yield* borrowMany(pool, 2)) yield* borrower.leave
+        const waiter = yield* borrow(pool)
+        assert.strictEqual((yield* pool.stats).idle, 1)
+        const taking = yield* Effect.forkChild(tryIdle(pool))
+        yield* settle
+        assert.deepStrictEqual(taking.pollUnsafe(), Exit.succeed("none"))
+        Deferred.doneUnsafe(gate, Exit.void)
+        yield* settle
+        assert.deepStrictEqual(states(waiter), ["has 2"])
+      })
+    )
+
     it.effect("C8 skips idle connections that are closed", () =>
       Effect.gen(function* () {
         const { peer, pool } = yield* cache()

@@ -218,6 +218,26 @@ describe("CachePool", () => {
       })
     )
 
+    it.effect("C7 a success while the schedule still decides makes that decision void", () =>
+      Effect.gen(function* () {
+        const backoff = Schedule.exponential("1 second").pipe(Schedule.tap(() => Effect.sleep("1 second")))
+        const { peer, pool } = yield* cache({ backoff })
+        const times = yield* starts(pool)
+        const [open, end] = gates(peer, succeed, fail)
+        yield* borrowMany(pool, 2)
+        yield* end!
+        yield* TestClock.adjust(500)
+        yield* open!
+        yield* TestClock.adjust(1_500)
+        peer.script(fail)
+        yield* once(pool)
+        yield* borrow(pool)
+        yield* TestClock.adjust("10 seconds")
+        // One second to decide and the schedule's first pause, not its second.
+        assert.deepStrictEqual(times, [0, 0, 2_000, 4_000])
+      })
+    )
+
     it.effect("C7 a connect that timed out begins a pause, one that was cancelled does not", () =>
       Effect.gen(function* () {
         const { peer, pool } = yield* cache({ backoff: everySecond, onAbandon: "cancel" })
