@@ -37,7 +37,10 @@ export class Model extends ModelCallerSide {
   }
 
   private checkCalls(pending: ReadonlyArray<Call>): void {
+    const validating = this.open.some((connection) => connection.validation !== undefined)
     for (const call of pending) {
+      if (call.kind === "takeIdle" && !validating)
+        this.wrong(`call ${call.id} waits although it takes only what is idle`)
       if (call.interrupted) this.wrong(`call ${call.id} was interrupted and is still waiting`)
       if (this.draining) this.wrong(`call ${call.id} waits for a closed pool`)
       if (this.now() >= call.startedAt + this.setup.waitTimeout) this.wrong(`call ${call.id} waits past waitTimeout`)
@@ -60,7 +63,7 @@ export class Model extends ModelCallerSide {
       const facts = this.factsOf(connection)
       const given = facts.mustClose || facts.doomed !== undefined
       if (given && this.isIdle(connection)) this.wrong(`connection ${connection.id} should be closed`)
-      if (this.draining && (this.isIdle(connection) || this.now() >= this.forceAt)) {
+      if (this.draining && (facts.lentTo.size === 0 || this.now() >= this.forceAt)) {
         this.wrong(`connection ${connection.id} is open after the pool closed`)
       }
       if (this.setup.watch && connection.watchers !== 1) this.wrong(`connection ${connection.id} is not watched`)

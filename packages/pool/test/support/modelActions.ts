@@ -197,8 +197,10 @@ export class Actions {
     call.fiber = fiber
     fiber.addObserver((exit) => {
       model.exited(call, exit)
-      // It may have been interrupted with a connection that its scope keeps.
-      if (call.scope !== undefined && Exit.isFailure(exit)) lab.fork(Scope.close(call.scope, Exit.void))
+      // In the rush it may have been interrupted with a connection, which its scope keeps.
+      if (call.scope !== undefined && Exit.isFailure(exit) && !model.calm) {
+        lab.fork(Scope.close(call.scope, Exit.void))
+      }
     })
   }
 
@@ -219,7 +221,7 @@ export class Actions {
     return this.model.calls.filter((call) => call.lease !== undefined)
   }
 
-  private get shared(): ReadonlyArray<Call> {
+  protected get shared(): ReadonlyArray<Call> {
     return this.model.calls.filter((call) => call.scope !== undefined && call.scope.state._tag !== "Closed")
   }
 
@@ -250,7 +252,7 @@ export class Actions {
     call.fiber!.interruptUnsafe()
   }
 
-  private closeScope(call: Call | undefined): void {
+  protected closeScope(call: Call | undefined): void {
     if (call?.scope === undefined) return
     this.model.givesUp(call)
     this.model.left(call)

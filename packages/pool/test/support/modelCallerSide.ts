@@ -27,6 +27,11 @@ export class ModelCallerSide extends ModelPeerSide {
     call.state = "lent"
     call.connection = connection
     this.checkOrder(call)
+    // Unless the pool has just replaced one that it found dead.
+    const opens = call.calm && call.step === this.step && facts.openedIn === this.step && this.setup.minSize === 0
+    if (call.kind === "takeIdle" && opens) {
+      this.wrong(`call ${call.id} opened a connection although it takes only what is idle`)
+    }
     this.entrants.push(call)
     const late = this.now() > call.startedAt + this.setup.waitTimeout && !this.justNow(this.stalledIn)
     if (late) this.wrong("a caller was served after waitTimeout")

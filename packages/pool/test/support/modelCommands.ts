@@ -48,6 +48,11 @@ const keep = fc.constantFrom<KeepName>("all", "none", "even", "odd", "throws", "
 const budget = fc.option(fc.integer({ min: 3, max: 22 }), { nil: undefined })
 const one = <Op extends string>(op: Op) => fc.constant(op)
 
+const end = fc.oneof(
+  fc.record({ op: one("drain"), deadline: fc.constantFrom(undefined, 0, 71) }),
+  fc.constant({ op: "closePool" })
+)
+
 type Weighted = { readonly weight: number; readonly arbitrary: fc.Arbitrary<unknown> }
 
 /** What happens at any time; `racing` has the weights for what happens together with something else. */
@@ -90,8 +95,7 @@ const ends: ReadonlyArray<Weighted> = [
   {
     weight: 1,
     arbitrary: fc.oneof(
-      { weight: 1, arbitrary: fc.record({ op: one("drain"), deadline: fc.constantFrom(undefined, 0, 71) }) },
-      { weight: 1, arbitrary: fc.constant({ op: "closePool" }) },
+      { weight: 1, arbitrary: end },
       { weight: 6, arbitrary: fc.record({ op: one("call"), kind: one("use"), budget }) }
     )
   }
@@ -158,8 +162,16 @@ const setup = (kind: Setup["kind"]): fc.Arbitrary<Setup> =>
       }
     })
 
+/** What happens to a pool in its last moments, and after them. */
+const ending = (kind: Setup["kind"]): fc.Arbitrary<ReadonlyArray<Command>> =>
+  fc.array(fc.oneof({ weight: 1, arbitrary: end as fc.Arbitrary<Command> }, { weight: 2, arbitrary: command(kind) }), {
+    maxLength: 10
+  })
+
 /** One run: a setup and what happens. */
 export const sequence = (
   kind: Setup["kind"]
 ): fc.Arbitrary<readonly [setup: Setup, commands: ReadonlyArray<Command>]> =>
-  fc.tuple(setup(kind), fc.array(command(kind), { maxLength: 80, size: "max" }))
+  fc
+    .tuple(setup(kind), fc.array(command(kind), { maxLength: 80, size: "max" }), ending(kind))
+    .map(([setup, commands, ending]) => [setup, [...commands, ...ending]] as const)

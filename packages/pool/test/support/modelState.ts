@@ -209,7 +209,7 @@ export class ModelState {
     if (connection.isClosed) return
     const facts = this.factsOf(connection)
     // The pool may not have heard of it yet.
-    if (this.hazy && facts.openedIn === this.step) facts.mayClose = true
+    if (this.hazy && facts.openedIn === this.step && facts.uses === 0) facts.mayClose = true
     else facts.doomed ??= { step: this.step }
   }
 

@@ -38,6 +38,7 @@ export class World extends Actions {
     }
     step(() => {
       while (model.guards.length > 0) this.unguard(0)
+      for (const call of this.shared) this.closeScope(call)
       for (const call of model.inside) this.finishBody(call, "ok")
     })
     step(() => {
