@@ -59,6 +59,22 @@ describe("SharedPool", () => {
       )
     }
 
+    it.effect(
+      "H3 A4 one of whose borrowers has left is still used: it is not idle, and not closed under the others",
+      () =>
+        Effect.gen(function* () {
+          const { peer, pool } = yield* shared()
+          const [first, second] = yield* borrowMany(pool, 2)
+          yield* first!.leave
+          assert.deepStrictEqual(yield* pool.stats, stats({ used: 1, borrowers: 1, created: 1, reused: 1 }))
+          assert.isUndefined(second!.lease().info.idleSince)
+          yield* pool.retain(() => false)
+          assert.deepStrictEqual(peer.closed(), [])
+          yield* second!.leave
+          assert.deepStrictEqual(peer.closed(), [1])
+        })
+    )
+
     it.effect("H3 A3 it no longer counts for maxSize once it can only drain", () =>
       Effect.gen(function* () {
         const { peer, pool } = yield* shared({ maxSize: 1, concurrency: 2 })
