@@ -11,6 +11,9 @@ const oracle = leakOracle()
 
 const head = (length: number) => `HTTP/1.1 200 OK\r\ncontent-length: ${length}\r\n\r\n`
 
+/** For tests that must not depend on how busy the machine is. */
+const patient = { drainTimeout: "5 seconds" } as const
+
 describe("Http1Connection", () => {
   describe("a dropped body", () => {
     it.live("whose rest is small is drained, and the connection is used again", () =>
@@ -21,7 +24,7 @@ describe("Http1Connection", () => {
           await pause(10)
           socket.write("x".repeat(500))
         })
-        const { connection, socket } = yield* connectTo(server)
+        const { connection, socket } = yield* connectTo(server, patient)
         yield* Effect.scoped(HttpConnection.request(connection, get()))
         assert.isFalse(connection.isOpen())
         assert.isTrue(yield* settled(connection, socket))
@@ -35,7 +38,7 @@ describe("Http1Connection", () => {
           socket.write(head(110_000))
           socket.write(bytes(110_000))
         })
-        const { connection, socket } = yield* connectTo(server)
+        const { connection, socket } = yield* connectTo(server, patient)
         yield* Effect.scoped(
           Effect.gen(function* () {
             yield* HttpConnection.request(connection, get())
@@ -86,7 +89,7 @@ describe("Http1Connection", () => {
         const started = performance.now()
         yield* once(socket, "close")
         assert.isAtLeast(performance.now() - started, 90)
-        assert.isBelow(performance.now() - started, 200)
+        assert.isBelow(performance.now() - started, 1_000)
       })
     )
 
@@ -100,7 +103,7 @@ describe("Http1Connection", () => {
         yield* Effect.scoped(HttpConnection.request(connection, { method: "POST", path: "/", body }))
         const started = performance.now()
         yield* once(socket, "close")
-        assert.isBelow(performance.now() - started, 200)
+        assert.isBelow(performance.now() - started, 1_000)
       })
     )
 
@@ -116,7 +119,7 @@ describe("Http1Connection", () => {
     it.live("is one whose stream was left early", () =>
       Effect.gen(function* () {
         const server = yield* scripted(oracle, [`${head(4)}ab`, "cd"])
-        const { connection, socket } = yield* connectTo(server)
+        const { connection, socket } = yield* connectTo(server, patient)
         const response = yield* HttpConnection.request(connection, get())
         const first = yield* Stream.runHead(response.stream)
         assert.strictEqual(first._tag, "Some")

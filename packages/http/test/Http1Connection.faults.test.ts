@@ -6,7 +6,7 @@ import * as Stream from "effect/Stream"
 import * as fc from "fast-check"
 import { bytes, connectTo, get, pause, roundTrip, scripted } from "./http1.ts"
 import { leakOracle } from "./leakOracle.ts"
-import { answer, httpServer, once, rawServer, type Request, stall } from "./servers.ts"
+import { answer, httpServer, nextTurn, once, rawServer, type Request, stall } from "./servers.ts"
 
 const oracle = leakOracle()
 
@@ -80,6 +80,7 @@ describe("Http1Connection", () => {
           const { connection, socket } = yield* connectTo(server)
           const response = yield* HttpConnection.request(connection, get())
           if (!socket.destroyed) yield* once(socket, "close")
+          yield* nextTurn
           const reading: Effect.Effect<unknown, HttpError> =
             read === "bytes" ? response.bytes : Stream.runDrain(response.stream)
           assert.strictEqual((yield* Effect.flip(reading)).reason._tag, "ConnectionLost")
@@ -136,7 +137,7 @@ describe("Http1Connection", () => {
           assert.deepInclude(error.reason, { _tag: "ResponseTimeout", phase: "headers" })
           assert.include(error.message, "no response headers after 50ms")
           assert.isAtLeast(performance.now() - started, 48)
-          assert.isBelow(performance.now() - started, 250)
+          assert.isBelow(performance.now() - started, 1_000)
           assert.isTrue(socket.destroyed)
         }
       })
@@ -157,7 +158,7 @@ describe("Http1Connection", () => {
           const started = performance.now()
           const error = yield* Effect.flip(roundTrip(connection))
           assert.deepInclude(error.reason, { _tag: "ResponseTimeout", phase: "headers" })
-          assert.isBelow(performance.now() - started, 250)
+          assert.isBelow(performance.now() - started, 1_000)
         }
       })
     )
@@ -179,10 +180,10 @@ describe("Http1Connection", () => {
     it.live("does not run while the caller produces the request", () =>
       Effect.gen(function* () {
         const server = yield* httpServer(oracle, ({ body }, socket) => void socket.write(answer(body)))
-        const { connection } = yield* connectTo(server, { headersTimeout: 30 })
+        const { connection } = yield* connectTo(server, { headersTimeout: 150 })
         const body = Stream.concat(
           Stream.make(bytes(1)),
-          Stream.fromEffect(Effect.delay(Effect.succeed(bytes(1)), 120))
+          Stream.fromEffect(Effect.delay(Effect.succeed(bytes(1)), 400))
         )
         assert.strictEqual((yield* roundTrip(connection, { method: "POST", path: "/", body })).text, "xx")
       })
@@ -245,9 +246,9 @@ describe("Http1Connection", () => {
           socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${size}\r\n\r\n`)
           socket.write(bytes(size))
         })
-        const { connection } = yield* connectTo(server, { bodyTimeout: 30 })
+        const { connection } = yield* connectTo(server, { bodyTimeout: 100 })
         const response = yield* HttpConnection.request(connection, get())
-        yield* Effect.sleep(150)
+        yield* Effect.sleep(300)
         assert.strictEqual((yield* response.bytes).length, size)
       })
     )

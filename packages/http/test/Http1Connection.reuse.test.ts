@@ -253,7 +253,9 @@ describe("Http1Connection", () => {
             const fiber = yield* Effect.forkChild(roundTrip(connection, get("/2")), { startImmediately: true })
             for (let turn = 0; turn < turns; turn++) yield* nextTurn
             yield* Fiber.interrupt(fiber)
+            const written = socket.bytesWritten
             const open = yield* settled(connection, socket)
+            assert.strictEqual(socket.bytesWritten, written)
             outcomes.add(open)
             if (open) assert.strictEqual((yield* roundTrip(connection, get("/3"))).text, "ab/3")
           }

@@ -135,7 +135,7 @@ describe("HttpRequest", () => {
           await pause(5)
           socket.write(chunk)
         })
-        const pool = yield* poolFor(server, { maxSize: 1 })
+        const pool = yield* poolFor(server, { maxSize: 1, http1: { drainTimeout: "5 seconds" } })
         const ways: Record<string, Effect.Effect<unknown, unknown, Scope.Scope>> = {
           "never read": HttpRequest.execute(pool, get()),
           "half read": Effect.flatMap(HttpRequest.execute(pool, get()), (response) => Stream.runHead(response.stream)),

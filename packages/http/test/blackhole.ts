@@ -28,7 +28,7 @@ export const blackhole: Effect.Effect<{ readonly port: number }, never, Scope> =
     fillers.push(filler)
     const connected = yield* Effect.raceFirst(
       Effect.callback<boolean>((resume) => void filler.once("connect", () => resume(Effect.succeed(true)))),
-      Effect.delay(Effect.succeed(false), 100)
+      Effect.delay(Effect.succeed(false), 300)
     )
     if (!connected) return { port }
   }
