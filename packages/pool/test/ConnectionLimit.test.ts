@@ -482,6 +482,47 @@ describe("ConnectionLimit", () => {
       })
     )
 
+    it.effect("M4 a close that is under way for a pool which has left serves another one: only one closes", () =>
+      Effect.gen(function* () {
+        const { peers, pools } = yield* caches(2, {}, {}, {})
+        peers[0]!.onClose(() => Effect.sleep("1 second"))
+        for (const borrower of yield* borrowMany(pools[0]!, 2)) yield* borrower.leave
+        yield* (yield* borrow(pools[1]!)).interrupt
+        const caller = yield* borrow(pools[2]!)
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        peers[0]!.onClose(() => Effect.void)
+        assert.deepStrictEqual([states(caller), peers[0]!.closed()], [["has 1"], [1]])
+      })
+    )
+
+    it.effect(
+      "M4 nobody is forgotten: when a slot goes to the pool that it was closed for, the other one's turn comes",
+      () =>
+        Effect.gen(function* () {
+          const { peers, pools } = yield* caches(2, {}, {}, {})
+          const [first, second] = yield* borrowMany(pools[0]!, 2)
+          peers[0]!.onClose(({ id }) => (id === 1 ? Effect.sleep("1 second") : Effect.void))
+          yield* first!.leave
+          const left = yield* borrow(pools[1]!)
+          const other = yield* borrow(pools[2]!)
+          yield* left.interrupt
+          // One close is under way and one pool wants a slot, so this one stays idle.
+          yield* second!.leave
+          assert.strictEqual((yield* pools[0]!.stats).idle, 1)
+          const again = yield* borrow(pools[1]!)
+          yield* TestClock.adjust("1 second")
+          yield* settle
+          assert.deepStrictEqual(
+            [states(again, other), peers[0]!.closed()],
+            [
+              ["has 1", "has 1"],
+              [1, 2]
+            ]
+          )
+        })
+    )
+
     it.effect("A1 interruption at any instant loses no slot", () =>
       Effect.gen(function* () {
         for (const budget of [3, 5, 8, 2_048]) {
@@ -631,6 +672,18 @@ describe("ConnectionLimit", () => {
           yield* settle
           assert.deepStrictEqual([states(own, other), a.peer.closed()], [["waits", "has 1"], [1]])
         })
+    )
+
+    it.effect("M4 a shared pool that is not above its share keeps a connection that still has a borrower", () =>
+      Effect.gen(function* () {
+        const { a, b } = yield* multiplexed(2, 2)
+        const [first] = yield* borrowMany(a.pool, 2)
+        yield* borrowMany(b.pool, 2)
+        const waiter = yield* borrow(b.pool)
+        yield* first!.leave
+        yield* settle
+        assert.deepStrictEqual([states(waiter), yield* once(a.pool), a.peer.attempts()], [["waits"], "has 1", 1])
+      })
     )
 
     it.effect("H2 a shared pool does not grow where that would take another pool's place for saturation alone", () =>

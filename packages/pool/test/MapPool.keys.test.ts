@@ -481,6 +481,75 @@ describe("MapPool", () => {
       })
     )
 
+    it.effect("M2 a caller that comes while a pool's stats are read is not removed with its key", () =>
+      Effect.gen(function* () {
+        const { pool } = yield* over((peer) =>
+          MapPool.make({
+            key: (key: string) => key,
+            maxKeys: 1,
+            pool: () =>
+              Effect.map(
+                CachePool.make(peer.options),
+                ({ drain, get, guard, lease, observe, pipe, retain, stats, use }) => ({
+                  drain,
+                  get,
+                  guard,
+                  lease,
+                  observe,
+                  pipe,
+                  retain,
+                  use,
+                  // What they say is old by the time it is heard.
+                  stats: Effect.tap(stats, () => Effect.sleep(1))
+                })
+              )
+          })
+        )
+        const first = yield* borrow(at(pool, "a"), "get")
+        yield* TestClock.adjust(1)
+        yield* settle
+        yield* first.leave
+        const other = yield* borrow(at(pool, "b"))
+        const again = yield* borrow(at(pool, "a"), "get")
+        yield* TestClock.adjust(1)
+        yield* settle
+        assert.deepStrictEqual(states(other, again), ["TooManyKeys", "has 1"])
+        assert.isTrue(again.connection().isOpen)
+        yield* again.leave
+        const draining = yield* Effect.forkChild(pool.drain())
+        for (let i = 0; i < 5; i++) yield* TestClock.adjust(1)
+        yield* Fiber.join(draining)
+        // The stats of a drained map are sums of what was kept, and need no time.
+        assert.strictEqual((yield* pool.stats).closed, 1)
+      })
+    )
+
+    it.effect("M2 a connection that was there before the map could watch counts", () =>
+      Effect.gen(function* () {
+        const peer = TestConnector.makeUnsafe()
+        const { pool } = yield* over(
+          () =>
+            MapPool.make({
+              key: (key: string) => key,
+              pool: () =>
+                Effect.tap(CachePool.make(peer.options), (pool) =>
+                  Effect.asVoid(pool.use((connection) => Effect.succeed(connection.id)))
+                ).pipe(Effect.orDie)
+            }),
+          peer
+        )
+        assert.strictEqual(yield* once(at(pool, "a")), "has 1")
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* pool.keys, ["a"])
+        yield* pool.retain(() => false)
+        yield* TestClock.adjust(59_999)
+        assert.deepStrictEqual(yield* pool.keys, ["a"])
+        yield* TestClock.adjust(1)
+        yield* settle
+        assert.deepStrictEqual(yield* pool.keys, [])
+      })
+    )
+
     it.effect("M2 A1 callers interrupted at any instant leave nothing that would keep their key alive", () =>
       Effect.gen(function* () {
         for (const budget of [3, 5, 8, 2_048]) {
@@ -796,27 +865,29 @@ describe("MapPool", () => {
       })
     )
 
-    it.effect("M5 remove of a key that is being built leaves nothing of it, and its callers get the key's next pool", () =>
-      Effect.gen(function* () {
-        const gate = yield* Deferred.make<void>()
-        const { peer, pool } = yield* keyed({}, { minSize: 1 }, TestConnector.makeUnsafe(), (build) =>
-          Effect.andThen(Deferred.await(gate), build)
-        )
-        const callers = yield* borrowMany(at(pool, "a"), 2)
-        const removing = yield* Effect.forkChild(pool.remove("a"))
-        yield* settle
-        Deferred.doneUnsafe(gate, Exit.void)
-        yield* settle
-        yield* settle
-        assert.isTrue(removing.pollUnsafe() !== undefined)
-        assert.isTrue(
-          callers.every((caller) => caller.state() !== "waits"),
-          states(...callers).join()
-        )
-        for (const caller of callers) yield* caller.leave
-        yield* pool.remove("a")
-        assert.deepStrictEqual([yield* pool.keys, peer.live()], [[], 0])
-      })
+    it.effect(
+      "M5 remove of a key that is being built leaves nothing of it, and its callers get the key's next pool",
+      () =>
+        Effect.gen(function* () {
+          const gate = yield* Deferred.make<void>()
+          const { peer, pool } = yield* keyed({}, { minSize: 1 }, TestConnector.makeUnsafe(), (build) =>
+            Effect.andThen(Deferred.await(gate), build)
+          )
+          const callers = yield* borrowMany(at(pool, "a"), 2)
+          const removing = yield* Effect.forkChild(pool.remove("a"))
+          yield* settle
+          Deferred.doneUnsafe(gate, Exit.void)
+          yield* settle
+          yield* settle
+          assert.isTrue(removing.pollUnsafe() !== undefined)
+          assert.isTrue(
+            callers.every((caller) => caller.state() !== "waits"),
+            states(...callers).join()
+          )
+          for (const caller of callers) yield* caller.leave
+          yield* pool.remove("a")
+          assert.deepStrictEqual([yield* pool.keys, peer.live()], [[], 0])
+        })
     )
 
     it.effect("M5 A8 drain fails waiters and newcomers of all keys and closes all", () =>

@@ -642,6 +642,28 @@ describe("NegotiatePool", () => {
       })
     )
 
+    it.effect("N3 I15 makes one probe where the upgrade side is exclusive and the fallback has a minimum, too", () =>
+      Effect.gen(function* () {
+        for (const upgrades of [true, false]) {
+          const { peer, pool } = yield* over((peer) => {
+            peer.script(delay(10), delay(10))
+            return NegotiatePool.makeMerged({
+              connect: peer.connect,
+              inspect: () => upgrades,
+              upgrade: (connect) => CachePool.make({ connect, maxSize: 3 }),
+              fallback: (connect) => CachePool.make({ connect, maxSize: 3, minSize: 2 })
+            })
+          })
+          const callers = yield* borrowMany(pool, 3)
+          assert.strictEqual(peer.attempts(), 1)
+          yield* TestClock.adjust("1 second")
+          yield* settle
+          assert.deepStrictEqual(states(...callers).toSorted(), ["has 1", "has 2", "has 3"])
+          assert.deepStrictEqual([peer.attempts(), peer.closed()], [3, []])
+        }
+      })
+    )
+
     it.effect("N3 I15 on the fallback it fans out up to the limit, the probe's connection included", () =>
       Effect.gen(function* () {
         const { peer, pool } = yield* negotiated({ upgrades: never, fallback: { maxSize: 6 } })
