@@ -9,19 +9,20 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import * as CachePool from "../../src/CachePool.ts"
-import type { ConnectionPool, Observer, PoolError, PoolStats } from "../../src/ConnectionPool.ts"
-import * as SingletonPool from "../../src/SingletonPool.ts"
+import type { ConnectionLimit } from "../../src/ConnectionLimit.ts"
+import type { ConnectionPool, Observer, PoolError, PoolStats, Signals } from "../../src/ConnectionPool.ts"
+import type { MapPool } from "../../src/MapPool.ts"
 import * as TestConnector from "../../src/testing/TestConnector.ts"
 import { Lab } from "./lab.ts"
 
-type Conn = TestConnector.TestConnection
+export type Conn = TestConnector.TestConnection
 export type ConnectError = TestConnector.TestConnectError
 export type TestPool = ConnectionPool<void, Conn, ConnectError>
 
 export interface Variant {
-  readonly kind: "cache" | "singleton"
   readonly maxSize: number
+  readonly maxKeys: number
+  readonly saturation: number
   readonly order: "lifo" | "fifo"
   readonly onAbandon: "keep" | "cancel"
   /** Turns that a connect, a validation and a close take. */
@@ -35,6 +36,53 @@ export interface Variant {
   readonly poolBudget: number | undefined
 }
 
+/** What a case changes while it runs. */
+export class Controls {
+  /** What connections turn out to be where that is negotiated. */
+  upgrades = false
+  /** Borrowers that a shared connection admits. */
+  concurrency: number
+  /** The most that one ever admitted in this case. */
+  readonly most: number
+  /** What the build of a key's pool waits for. */
+  build: Effect.Effect<void> = Effect.void
+  readonly upgraded = new WeakSet<Conn>()
+  readonly signals = new Map<Conn, Signals>()
+  /** The pools that connect, in the order in which they were made. */
+  readonly connecting: Array<{ readonly kind: string; readonly pool: TestPool }> = []
+
+  constructor(concurrency: number) {
+    this.concurrency = concurrency
+    this.most = concurrency
+  }
+
+  capacityChanged(concurrency: number): void {
+    this.concurrency = concurrency
+    for (const signals of Array.from(this.signals.values())) signals.capacityChanged()
+  }
+}
+
+export type Options = ReturnType<Bench["options"]>
+
+/** A pool to test, of which more may be known than that it is one. */
+export interface Made {
+  /** Lends for one target; everything else acts on all targets. */
+  readonly pool: TestPool
+  /** Lend for other targets. */
+  readonly others: ReadonlyArray<TestPool>
+  /** That many borrowers of `pool` find room at once while nobody else has borrowed. */
+  readonly capacity: number
+  /** Borrowers that a connection may have at once. */
+  readonly admits: (connection: Conn) => number
+  readonly limit?: ConnectionLimit | undefined
+  readonly map?: MapPool<string, string, Conn, ConnectError> | undefined
+  /** Whether a fiber looks after the pool for as long as it lives. */
+  readonly expires?: boolean | undefined
+}
+
+/** Makes a pool of some kind with a bench's options. */
+export type Rig = (options: Options, variant: Variant, controls: Controls) => Effect.Effect<Made, never, Scope.Scope>
+
 export const yields = (n: number): Effect.Effect<void> =>
   n === 0 ? Effect.void : Effect.flatMap(Effect.yieldNow, () => yields(n - 1))
 
@@ -46,8 +94,10 @@ export interface Stay {
 
 export class Bench {
   readonly variant: Variant
+  readonly controls: Controls
   readonly lab: Lab
   readonly peer = TestConnector.makeUnsafe((attempt) => this.behave(attempt))
+  readonly made: Made
   readonly pool: TestPool
   readonly scope: Scope.Closeable
   readonly wrongs: Array<string> = []
@@ -55,41 +105,80 @@ export class Bench {
   mayBeClosed = false
   /** Whether connects fail in this case. */
   mayFail = false
+  /** Whether there may be more keys than allowed in this case. */
+  mayBeCrowded = false
+  private readonly rig: Rig
   private readonly inside = new Map<Conn, number>()
   private lent = 0
   private readonly ledger = { borrowed: 0, returned: 0, connected: 0, closed: 0 }
   private readonly waiting = new Set<number>()
   private behave: TestConnector.Behaviour = TestConnector.succeed
+  private opening = 0
 
-  constructor(variant: Variant) {
+  constructor(variant: Variant, rig: Rig, controls = new Controls(1)) {
     this.variant = variant
+    this.rig = rig
+    this.controls = controls
     this.lab = new Lab({ microtasks: variant.microtasks })
     this.script(TestConnector.succeed)
     this.peer.onClose(() => yields(variant.closeTurns))
-    const { value, scope } = this.lab.make(this.makePool(this.peer), variant.poolBudget)
-    this.pool = value
+    const { value, scope } = this.lab.make(this.make(this.peer), variant.poolBudget)
+    this.made = value
+    this.pool = value.pool
     this.scope = scope
     if (variant.observed) this.lab.get(Scope.provide(this.pool.observe(this.observer()), Scope.makeUnsafe()))
   }
 
   /** What connects do from now on. */
   script(behave: TestConnector.Behaviour): void {
-    this.behave = (attempt) => Effect.flatMap(yields(this.variant.connectTurns), () => behave(attempt))
+    this.behave = (attempt) =>
+      Effect.ensuring(
+        Effect.suspend(() => {
+          this.opening++
+          this.checkLimit()
+          return Effect.flatMap(yields(this.variant.connectTurns), () => behave(attempt))
+        }),
+        Effect.sync(() => {
+          this.opening--
+        })
+      )
   }
 
-  makePool(peer: TestConnector.TestConnector): Effect.Effect<TestPool, never, Scope.Scope> {
-    const { variant } = this
+  private checkLimit(): void {
+    const max = this.made?.limit?.max ?? Infinity
+    const count = this.peer.live() + this.opening
+    if (count > max) this.wrongs.push(`${count} connections open or opening under a limit of ${max}`)
+  }
+
+  /** What every kind that connects is told. */
+  options(peer: TestConnector.TestConnector) {
+    const { variant, controls } = this
     const { validateTurns } = variant
-    const options = {
-      ...peer.options,
+    return {
+      connect: peer.connect,
+      isOpen: peer.options.isOpen,
+      watch: (connection: Conn, signals: Signals) => {
+        controls.signals.set(connection, signals)
+        const unwatch = peer.options.watch(connection, signals)
+        return () => {
+          controls.signals.delete(connection)
+          unwatch()
+        }
+      },
       onAbandon: variant.onAbandon,
       backoff: Schedule.spaced(10),
       ...(validateTurns === undefined ? {} : { validate: () => yields(validateTurns) }),
       ...(variant.leakWarning ? { leakWarning: 1_000 } : {})
     }
-    return variant.kind === "singleton"
-      ? SingletonPool.make(options)
-      : CachePool.make({ ...options, maxSize: variant.maxSize, order: variant.order })
+  }
+
+  private make(peer: TestConnector.TestConnector): Effect.Effect<Made, never, Scope.Scope> {
+    return this.rig(this.options(peer), this.variant, this.controls)
+  }
+
+  /** Another pool of the same kind. */
+  makePool(peer: TestConnector.TestConnector): Effect.Effect<TestPool, never, Scope.Scope> {
+    return Effect.map(this.make(peer), ({ pool }) => pool)
   }
 
   /** Opens a connection that no pool knows of. */
@@ -131,7 +220,7 @@ export class Bench {
         stay.inside = true
         this.lent++
         const others = this.inside.get(connection) ?? 0
-        if (others > 0 && this.variant.kind === "cache") this.wrongs.push("two borrowers share a connection")
+        if (others >= this.made.admits(connection)) this.wrongs.push(`${others + 1} borrowers share a connection`)
         this.inside.set(connection, others + 1)
         return then(stay)
       }),
@@ -147,8 +236,8 @@ export class Bench {
   }
 
   /** A loan that lasts until the gate opens. */
-  hold(gate: Deferred.Deferred<void>): Fiber.Fiber<void, ConnectError | PoolError> {
-    return this.lab.fork(this.pool.use((connection) => this.stay(connection, () => Deferred.await(gate))))
+  hold(gate: Deferred.Deferred<void>, pool: TestPool = this.pool): Fiber.Fiber<void, ConnectError | PoolError> {
+    return this.lab.fork(pool.use((connection) => this.stay(connection, () => Deferred.await(gate))))
   }
 
   stats(): PoolStats {
@@ -181,8 +270,12 @@ export class Bench {
   }
 
   private checkRest(when: string): void {
-    const { lab, peer, ledger } = this
+    const { lab, peer, ledger, made } = this
     const stats = this.stats()
+    const limit = made.limit === undefined ? undefined : lab.get(made.limit.stats)
+    // An expiry's fiber races the next look with the pool's becoming empty.
+    const looks = made.expires && !this.isClosed
+    const [fibers, timers] = !looks ? [0, 0] : stats.idle > 0 ? [3, 1] : [1, 0]
     this.expect(when, {
       used: [stats.used, 0],
       connecting: [stats.connecting, 0],
@@ -195,30 +288,46 @@ export class Bench {
       "created - closed": [stats.created - stats.closed, stats.idle],
       "loans not returned": [ledger.borrowed - ledger.returned, 0],
       "waits not ended": [this.waiting.size, 0],
-      fibers: [lab.fibers, 0],
-      timers: [lab.clock.timers, 0]
+      "slots taken": [limit?.used ?? stats.idle, stats.idle],
+      "pools that want a slot": [limit?.waiting ?? 0, 0],
+      fibers: [lab.fibers, fibers],
+      timers: [lab.clock.timers, timers]
     })
     if (stats.idle > stats.maxSize) this.wrongs.push(`${when}: ${stats.idle} idle of at most ${stats.maxSize}`)
   }
 
   /** Borrows as many connections at once as there may be; if the pool was closed, that must be why it cannot. */
   private checkCapacity(): void {
-    const gate = Deferred.makeUnsafe<void>()
-    const { maxSize } = this.stats()
-    const fibers = Array.from({ length: maxSize }, () => this.hold(gate))
-    this.lab.settle()
-    const failed = fibers.map((fiber) => fiber.pollUnsafe()).filter((exit) => exit !== undefined)
-    const closed = failed.length === maxSize && failed.every(failedAsClosed)
+    const { capacity, others } = this.made
+    const closed = this.checkLoans(this.pool, capacity)
     if (closed && this.mayBeClosed) this.expect("closed", { idle: [this.stats().idle, 0] })
-    else if (this.lent !== maxSize) this.wrongs.push(`only ${this.lent} of ${maxSize} could be borrowed at once`)
+    for (const other of others) this.checkLoans(other, 1)
+  }
+
+  /** Whether the pool turned out to be closed. */
+  private checkLoans(pool: TestPool, count: number): boolean {
+    const gate = Deferred.makeUnsafe<void>()
+    const fibers = Array.from({ length: count }, () => this.hold(gate, pool))
+    this.lab.advance(1_000)
+    const failed = fibers.map((fiber) => fiber.pollUnsafe()).filter((exit) => exit !== undefined)
+    const closed = failed.length === count && failed.every(failedAsClosed)
+    if (this.lent !== count && !(closed && this.mayBeClosed)) {
+      this.wrongs.push(`only ${this.lent} of ${count} could be borrowed at once`)
+    }
     Deferred.doneUnsafe(gate, Exit.void)
     this.lab.settle()
     for (const fiber of fibers) if (fiber.pollUnsafe() === undefined) this.wrongs.push("a borrower still waits")
+    return closed
+  }
+
+  private get isClosed(): boolean {
+    return this.scope.state._tag === "Closed"
   }
 
   private checkClosed(): void {
-    const { lab, peer, ledger } = this
+    const { lab, peer, ledger, made } = this
     const stats = this.stats()
+    const limit = made.limit === undefined ? undefined : lab.get(made.limit.stats)
     this.expect("after close", {
       idle: [stats.idle, 0],
       used: [stats.used, 0],
@@ -229,6 +338,8 @@ export class Bench {
       "created - closed": [stats.created - stats.closed, 0],
       "open connections": [peer.live(), 0],
       watchers: [peer.watchers(), 0],
+      "slots taken": [limit?.used ?? 0, 0],
+      "pools that want a slot": [limit?.waiting ?? 0, 0],
       fibers: [lab.fibers, 0],
       timers: [lab.clock.timers, 0],
       "observed connected - closed": [ledger.connected - ledger.closed, 0]
@@ -238,9 +349,11 @@ export class Bench {
   }
 }
 
-export const failedAsClosed = (exit: Exit.Exit<unknown, unknown>): boolean => {
+export const failedWith = (exit: Exit.Exit<unknown, unknown>, tag: "Closed" | "TooManyKeys"): boolean => {
   const error = Exit.findErrorOption(exit)
   if (error._tag === "None") return false
   const { reason } = error.value as { readonly reason?: { readonly _tag: string } }
-  return reason?._tag === "Closed"
+  return reason?._tag === tag
 }
+
+export const failedAsClosed = (exit: Exit.Exit<unknown, unknown>): boolean => failedWith(exit, "Closed")

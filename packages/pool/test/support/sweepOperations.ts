@@ -10,6 +10,7 @@ import type { CachePool } from "../../src/CachePool.ts"
 import * as ConnectionPool from "../../src/ConnectionPool.ts"
 import * as TestConnector from "../../src/testing/TestConnector.ts"
 import { type Bench, type ConnectError, yields } from "./bench.ts"
+import type { RigName } from "./rigs.ts"
 
 type Operation = (bench: Bench) => Effect.Effect<unknown, unknown>
 
@@ -142,7 +143,62 @@ const ofCache: Readonly<Record<string, Operation>> = {
     )
 }
 
-export const operations: Readonly<Record<"cache" | "singleton", Readonly<Record<string, Operation>>>> = {
+const other = (bench: Bench) => bench.made.others[0]!
+
+const brief = (bench: Bench, pool = bench.pool) => pool.use((c) => bench.stay(c, () => Effect.yieldNow))
+
+/** Of pools that share a limit. */
+const ofNeighbours: Readonly<Record<string, Operation>> = {
+  "use of each target": (bench) => Effect.forEach([bench.pool, ...bench.made.others], (pool) => brief(bench, pool)),
+  "use of all targets at once": (bench) =>
+    Effect.forEach([bench.pool, ...bench.made.others], (pool) => brief(bench, pool), { concurrency: "unbounded" }),
+  "use within use of another target": (bench) =>
+    bench.pool.use((a) => bench.stay(a, () => other(bench).use((b) => bench.stay(b, two))))
+}
+
+const map = (bench: Bench) => bench.made.map!
+
+const ofMap: Readonly<Record<string, Operation>> = {
+  ...ofNeighbours,
+  remove: (bench) => {
+    bench.mayBeClosed = true
+    return map(bench).remove("a")
+  },
+  "remove between uses": (bench) => {
+    bench.mayBeClosed = true
+    return Effect.andThen(brief(bench), Effect.andThen(map(bench).remove("a"), brief(bench)))
+  },
+  "use while the key is removed": (bench) => {
+    bench.mayBeClosed = true
+    return Effect.all([brief(bench), Effect.andThen(Effect.yieldNow, map(bench).remove("a")), brief(bench)], {
+      concurrency: 3
+    })
+  },
+  "keys and statsOf": (bench) =>
+    Effect.flatMap(map(bench).keys, (keys) => Effect.forEach(keys, (key) => map(bench).statsOf(key))),
+  "use of more keys than there may be": (bench) => {
+    bench.mayBeCrowded = true
+    return Effect.forEach(["x", "y", "z", "a"], (target) => map(bench).use(target, (c) => bench.stay(c, two)))
+  },
+  "use of a key whose build dies": (bench) => {
+    bench.controls.build = Effect.andThen(Effect.yieldNow, Effect.die("no"))
+    bench.mayFail = true
+    return Effect.ensuring(
+      map(bench).use("x", (c) => bench.stay(c, two)),
+      Effect.sync(() => {
+        bench.controls.build = Effect.void
+      })
+    )
+  }
+}
+
+export const operations: Readonly<Record<RigName, Readonly<Record<string, Operation>>>> = {
   singleton: common,
-  cache: { ...common, ...ofCache }
+  cache: { ...common, ...ofCache },
+  shared: common,
+  limited: { ...common, ...ofNeighbours },
+  map: { ...common, ...ofMap },
+  negotiate: common,
+  expire: common,
+  stack: { ...common, ...ofMap }
 }
