@@ -87,10 +87,7 @@ export const layer = <I, Conn, E, R, RV = never>(
  *   the pool backs off
  * - `Ready`: the connection to lend
  */
-type State<Conn, E> =
-  | { readonly _tag: "Empty" }
-  | Making<Conn, E>
-  | { readonly _tag: "Ready"; readonly connection: Connection<Conn> }
+type State<Conn, E> = { readonly _tag: "Empty" } | Making<Conn, E> | Ready<Conn, E>
 
 interface Making<Conn, E> {
   readonly _tag: "Making"
@@ -101,6 +98,13 @@ interface Making<Conn, E> {
   unproven: Connection<Conn> | undefined
   /** What the attempt yielded. */
   connection: Connection<Conn> | undefined
+}
+
+interface Ready<Conn, E> {
+  readonly _tag: "Ready"
+  readonly connection: Connection<Conn>
+  /** Callers that waited for it and whose fibers have not run yet: it is as good as lent. */
+  readonly told: Set<Loan<Conn, E | PoolError>>
 }
 
 const empty = { _tag: "Empty" } as const
@@ -160,6 +164,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
     connection.idleSince = undefined
     if (connection.uses++ > 0) this.connections.reused++
     loan.held = connection
+    if (this.state._tag === "Ready" && this.state.told.size > 0) this.state.told.delete(loan)
     if (this.connections.observers.watchesLoans) {
       this.waitEnded(loan, "served")
       loan.since = monotonic(this.connections.clock)
@@ -241,7 +246,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
       // The attempt may have ended while this caller's fiber was on its way to the connection.
       this.waitEnded(loan, "interrupted")
       if (this.state._tag === "Making") this.leave(loan, this.state)
-      else this.rest()
+      else if (this.state._tag === "Ready" && this.state.told.delete(loan)) this.rest(this.state)
     }
   }
 
@@ -261,10 +266,10 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
     }
   }
 
-  /** Nobody here uses it: another pool of the same limit may need its place. */
-  private rest(): void {
-    if (this.state._tag !== "Ready" || this.state.connection.state !== "idle") return
-    if (this.connections.share?.yields(false)) this.retire(this.state.connection, "capacity")
+  /** Where nobody here is to have the connection, another pool of the same limit may need its place. */
+  private rest({ connection, told }: Ready<Conn, E>): void {
+    if (told.size > 0 || connection.state !== "idle") return
+    if (this.connections.share?.yields(false)) this.retire(connection, "capacity")
   }
 
   private leave(loan: Loan<Conn, E | PoolError>, making: Making<Conn, E>): void {
@@ -351,9 +356,9 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
   }
 
   idleSince(): number | undefined {
-    return this.state._tag === "Ready" && this.state.connection.state === "idle"
-      ? this.state.connection.idleSince
-      : undefined
+    if (this.state._tag !== "Ready" || this.state.told.size > 0) return undefined
+    const { connection } = this.state
+    return connection.state === "idle" ? connection.idleSince : undefined
   }
 
   giveUp(): void {
@@ -368,12 +373,18 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
   private ready(connection: Connection<Conn>): void {
     const making = this.state
     connection.state = "idle"
-    this.state = { _tag: "Ready", connection }
     connection.fresh = false
-    if (making._tag !== "Making" || making.callers.size === 0) this.rest()
-    if (making._tag !== "Making") return
-    making.connection = connection
-    Deferred.doneUnsafe(making.made, Exit.void)
+    const ready: Ready<Conn, E> = {
+      _tag: "Ready",
+      connection,
+      told: making._tag === "Making" ? making.callers : new Set()
+    }
+    this.state = ready
+    if (making._tag === "Making") {
+      making.connection = connection
+      Deferred.doneUnsafe(making.made, Exit.void)
+    }
+    this.rest(ready)
   }
 
   private settle(making: Making<Conn, E>, exit: Exit.Exit<never, E | PoolError>, outcome: WaitOutcome): void {

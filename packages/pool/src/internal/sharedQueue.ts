@@ -101,8 +101,9 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     return this.line.waiters.first === undefined && this.lacksSlot()
   }
 
+  /** None while callers wait: then it is idle because it admits nobody yet, and kept for them. */
   idleSince(): number | undefined {
-    return this.oldestIdle()?.idleSince
+    return this.line.waiters.first === undefined ? this.oldestIdle()?.idleSince : undefined
   }
 
   giveUp(): void {
