@@ -545,7 +545,11 @@ describe("NegotiatePool", () => {
 
     it.effect("N2 two connections that turn out to be for the other side at once both get there", () =>
       Effect.gen(function* () {
-        for (const around of [(connect: Connect) => connect, (connect: Connect) => () => Effect.delay(connect(), 10)]) {
+        for (const around of [
+          (connect: Connect) => connect,
+          (connect: Connect) => () => Effect.delay(connect(), 10),
+          (connect: Connect) => () => Effect.tap(connect(), () => Effect.sleep(10))
+        ]) {
           const { peer, pool } = yield* negotiated({
             upgrades: ({ id }) => id > 1,
             upgrade: { concurrency: 1, maxSize: 2 },
