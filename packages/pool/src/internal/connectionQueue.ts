@@ -300,10 +300,19 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     }
   }
 
+  /** What was idle beside callers in line, and kept for them, may be what another pool of the same limit waits for. */
+  private releaseKept(): void {
+    const { share } = this.connections
+    if (share === undefined) return
+    while (this.line.waiters.first === undefined && this.idleSince() !== undefined && share.yields(false)) this.giveUp()
+  }
+
   /** Timers run only while somebody may need them. */
   private tidy(): void {
     this.connections.backoff.wake(this.wantsAttempt())
-    if (this.connections.state === "open") this.share()
+    if (this.connections.state !== "open") return
+    this.share()
+    this.releaseKept()
     if (this.line.waiters.first === undefined && this.connections.all.size === 0) this.deadlines.clear()
   }
 
