@@ -22,8 +22,8 @@ const response = {
 } as unknown as Effect.Success<ReturnType<HttpConnection["send"]>["response"]>
 
 /**
- * Makes a request over a pool of `fresh` connections, all lent once before
- * unless they are said to be fresh, whose exchanges end as `steps` say.
+ * Makes a request over a pool whose connection was lent before, unless it is
+ * to be fresh, and whose exchanges end as `steps` say.
  */
 const run = (steps: ReadonlyArray<Step>, options: { readonly fresh?: boolean; readonly request?: Request } = {}) =>
   Effect.gen(function* () {
@@ -52,6 +52,29 @@ const run = (steps: ReadonlyArray<Step>, options: { readonly fresh?: boolean; re
   }).pipe(Effect.scoped)
 
 describe("HttpRequest", () => {
+  it.effect("execute gives back whatever a stack of pools holds for a loan", () =>
+    Effect.gen(function* () {
+      const events: Array<string> = []
+      const connection: HttpConnection = {
+        protocol: "test",
+        isOpen: () => true,
+        watch: () => () => {},
+        send: (_, __, onEnd) => {
+          onEnd?.()
+          return { cancel: () => {}, response: Effect.succeed(response) }
+        }
+      }
+      const inner = yield* CachePool.make({ connect: () => Effect.succeed(connection) })
+      const outer: typeof inner = Object.assign(Object.create(inner), {
+        lease: () =>
+          Effect.tap(inner.lease(), () => Effect.addFinalizer(() => Effect.sync(() => events.push("returned"))))
+      })
+      yield* HttpRequest.execute(outer, get())
+      assert.deepStrictEqual(events, ["returned"])
+      assert.strictEqual((yield* inner.stats).borrowers, 0)
+    })
+  )
+
   describe("execute tries again", () => {
     it.effect("as long as nothing was written to reused connections, six times at most", () =>
       Effect.gen(function* () {
