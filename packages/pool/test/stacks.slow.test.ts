@@ -1,0 +1,16 @@
+import { assert, describe, it } from "@effect/vitest"
+import { runSeed } from "./support/random.ts"
+import { runStacks } from "./support/runStacks.ts"
+
+/** `POOLKIT_SEQUENCES` asks for more, or fewer. */
+const wanted = Number(process.env["POOLKIT_SEQUENCES"] ?? 6_000)
+
+describe("stacks", () => {
+  it("a stack of any kinds keeps its promises whatever happens to it", { timeout: 3_600_000 }, () => {
+    const seed = runSeed()
+    const { commands, failure, sequences } = runStacks(wanted, seed)
+    const count = (n: number) => n.toLocaleString("en")
+    console.log(`stacks: ${count(sequences)} sequences, ${count(commands)} commands (POOLKIT_SEED=${seed})`)
+    assert.strictEqual(failure, undefined)
+  })
+})
