@@ -180,7 +180,7 @@ export const rigs: Readonly<Record<RigName, (dice: Dice) => Rig>> = {
 
   negotiate: (dice) => (options, variant, controls) =>
     Effect.gen(function* () {
-      const upgrade = dice.pick(["shared", "singleton"] as const)
+      const upgrade = dice.pick(["shared", "singleton", "cache"] as const)
       const limit = dice.oneIn(2) ? undefined : yield* ConnectionLimit.make({ max: 1 + dice.below(3) })
       return {
         pool: yield* negotiate(upgrade, { ...options, limit }, variant, controls),
@@ -205,7 +205,7 @@ export const rigs: Readonly<Record<RigName, (dice: Dice) => Rig>> = {
 
   stack: (dice) => (options, variant, controls) =>
     Effect.gen(function* () {
-      const upgrade = dice.pick(["shared", "singleton"] as const)
+      const upgrade = dice.pick(["shared", "singleton", "cache"] as const)
       const inner = (limit: ConnectionLimit.ConnectionLimit) =>
         negotiate(upgrade, { ...options, limit }, variant, controls)
       let built: Effect.Success<ReturnType<typeof mapOf>> | undefined = undefined
