@@ -139,6 +139,10 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
     })
   }
 
+  lendNow(loan: Loan<Conn, E | PoolError>): boolean {
+    return this.connections.state === "open" && this.lendReady(loan)
+  }
+
   /** Lends the ready connection if there is one that may be lent at once. */
   private lendReady(loan: Loan<Conn, E | PoolError>): boolean {
     if (this.state._tag !== "Ready") return false

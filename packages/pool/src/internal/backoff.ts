@@ -14,6 +14,9 @@ import { Alarm, monotonic, type Run } from "./alarm.ts"
 
 type Step<E> = Effect.Success<ReturnType<typeof Schedule.toStep<unknown, Cause<E>, never, never>>>
 
+/** A background attempt that came to nothing is not repeated sooner, whatever the schedule says: milliseconds. */
+export const minPause = 100
+
 export class Backoff<E> {
   /** From a failure until a success. */
   failing = false

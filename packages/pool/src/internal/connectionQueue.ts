@@ -21,6 +21,7 @@ import type { EvictReason, PoolStats } from "../ConnectionPool.ts"
 import { Alarm, monotonic } from "./alarm.ts"
 import { Attempt } from "./attempt.ts"
 import { type Connection, nextId } from "./connection.ts"
+import { minPause } from "./backoff.ts"
 import type { Connections, Kind } from "./connections.ts"
 import type { InnerPool } from "./innerPool.ts"
 import { Line } from "./line.ts"
@@ -55,20 +56,22 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     if (this.connections.state !== "open") return Effect.fail(new PoolError({ reason: new Closed() }))
     // The scope it was meant for had closed.
     if (loan.phase !== "new") return Effect.interrupt
-    if (this.line.waiters.first === undefined) {
-      const connection = this.next()
-      if (connection !== undefined && !this.connections.needsValidation(connection)) {
-        this.assign(connection)
-        this.lend(loan, connection)
-        return undefined
-      }
-    }
+    if (this.lendNow(loan)) return undefined
     const { maxPending } = this.connections.settings
     if (this.line.waiters.size >= maxPending)
       return Effect.fail(new PoolError({ reason: new QueueFull({ maxPending }) }))
     this.join(loan)
     this.pump()
     return this.settledOrWaiting(loan)
+  }
+
+  lendNow(loan: Waiting<Conn, E>): boolean {
+    if (this.line.waiters.first !== undefined || this.connections.state !== "open") return false
+    const connection = this.next()
+    if (connection === undefined || this.connections.needsValidation(connection)) return false
+    this.assign(connection)
+    this.lend(loan, connection)
+    return true
   }
 
   /** Waits for the loan's outcome; it may be there already. */
@@ -93,21 +96,32 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     if (loan.phase === "ended") return Effect.interrupt
     const connection = loan.held
     if (connection === undefined) return undefined
-    if (this.connections.state !== "open") return Effect.fail(new PoolError({ reason: new Closed() }))
+    if (this.connections.state !== "open") {
+      this.waitEnded(loan, "closed")
+      return Effect.fail(new PoolError({ reason: new Closed() }))
+    }
     const reason = this.connections.rejects(connection)
     if (reason === undefined) {
       this.lend(loan, connection)
       return undefined
     }
-    loan.held = undefined
-    loan.outcome = undefined
     loan.resume = undefined
-    loan.phase = "waiting"
-    connection.borrowers--
-    this.line.rejoin(loan)
+    this.takeBack(loan, connection)
     this.retire(connection, reason)
     this.pump()
     return this.settledOrWaiting(loan)
+  }
+
+  /** Takes a connection from a waiter whose fiber has not run yet; the waiter stands in line as before. */
+  private takeBack(loan: Waiting<Conn, E>, connection: Connection<Conn>): void {
+    this.wakes.remove(loan)
+    connection.borrowers--
+    loan.held = undefined
+    loan.outcome = undefined
+    loan.phase = "waiting"
+    this.line.rejoin(loan)
+    // The timer may have rung while nobody stood in line.
+    this.deadlines.set(this.line.waiters.first!.deadline)
   }
 
   /** Counts a borrower in; `lend` follows when its fiber runs. */
@@ -196,7 +210,10 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   /** Never lend it again; it closes when nobody has it any more. */
   protected retire(connection: Connection<Conn>, reason: EvictReason): void {
     if (connection.borrowers === 0) this.connections.evict(connection, reason)
-    else this.connections.condemn(connection, reason)
+    else {
+      connection.verdict ??= reason
+      this.pump()
+    }
   }
 
   /** Hands a connection to the head of the line, as often as it has room, or keeps it. */
@@ -268,6 +285,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   protected waitEnded(loan: Waiting<Conn, E>, outcome: WaitOutcome): void {
     if (!this.connections.observers.watchesLoans || loan.waiter === 0) return
     this.connections.observers.emit("waitEnded", loan.waiter, outcome, this.connections.since(loan.since))
+    loan.waiter = 0
   }
 
   // ---------------------------------------------------------------------------
@@ -353,8 +371,9 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   abstract readonly lendable: () => number
   abstract readonly idle: () => number
 
+  /** It closes when it comes back; where it no longer counts, there may be room. */
   condemned(): void {
-    // It closes when it comes back.
+    this.pump()
   }
 
   vacated(): void {
@@ -402,6 +421,3 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   /** What a waiter is waiting for. */
   protected abstract phaseOf(loan: Waiting<Conn, E>): "wait" | "connect" | "validate"
 }
-
-/** A background attempt that came to nothing is not repeated sooner, whatever the backoff says: milliseconds. */
-export const minPause = 100

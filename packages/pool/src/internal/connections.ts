@@ -203,6 +203,8 @@ export class Connections<Conn, E> {
     // Dead on arrival. Without the backoff a waiter would make the pool open and close in a busy loop.
     this.failed++
     this.backoff.failure(Cause.die(new Error(`a connection was rejected as soon as it was open (${reason})`)))
+    // Even where the schedule says 0: nobody's error ends this loop, and timers must get their turn.
+    this.backoff.atLeast(1)
     this.evict(connection, reason)
     this.kind.failed(attempt, undefined)
   }

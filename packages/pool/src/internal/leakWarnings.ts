@@ -41,6 +41,11 @@ export class LeakWarnings {
         this.add(loan, where)
         return undefined
       },
+      lendNow: (loan) => {
+        const lent = lender.lendNow(loan)
+        if (lent) this.add(loan, where)
+        return lent
+      },
       end: (loan) => {
         this.delete(loan)
         lender.end(loan)

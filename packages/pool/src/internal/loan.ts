@@ -22,6 +22,8 @@ export interface Lender<Conn, E> {
    * it only after a finalizer that calls `end` is in place.
    */
   take(loan: Loan<Conn, E>): Effect.Effect<void, E> | undefined
+  /** Lends to `loan` if that takes no waiting; true if it did. */
+  lendNow(loan: Loan<Conn, E>): boolean
   /** Undoes `take`, whatever it led to. Idempotent. */
   end(loan: Loan<Conn, E>): void
   invalidate(loan: Loan<Conn, E>): void

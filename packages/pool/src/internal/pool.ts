@@ -79,7 +79,7 @@ const useOne = <Conn, E>(lender: Lender<Conn, E>, body: Body<Conn>): Effect.Effe
 export const takeInScope = <Conn, E, A>(
   lender: Lender<Conn, E>,
   result: (loan: Loan<Conn, E>) => A,
-  take = (loan: Loan<Conn, E>) => lender.take(loan)
+  take?: (loan: Loan<Conn, E>) => Effect.Effect<void, E> | undefined
 ): Effect.Effect<A, E, Scope.Scope> =>
   Effect.withFiber((fiber: Fiber<unknown, unknown>) => {
     const loan = new Loan(lender)
@@ -97,10 +97,13 @@ export const takeInScope = <Conn, E, A>(
       if (loan.held === undefined) loan.releaseUnsafe()
       return result(loan)
     }
-    const wait = take(loan)
-    if (wait === undefined) return Effect.succeed(finish())
+    // The scope is the undo of what is lent at once. Whoever waits can be interrupted while the scope lives on.
+    if (take === undefined && lender.lendNow(loan)) return Effect.succeed(result(loan))
     return Effect.onExitPrimitive(
-      Effect.map(wait, finish),
+      Effect.suspend(() => {
+        const wait = take === undefined ? lender.take(loan) : take(loan)
+        return wait === undefined ? Effect.succeed(finish()) : Effect.map(wait, finish)
+      }),
       // The scope may live on for long after its caller gave up.
       (exit: Exit<A, E>) => (exit._tag === "Failure" ? (loan.releaseUnsafe() as undefined) : undefined)
     )

@@ -194,10 +194,6 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     this.pump()
   }
 
-  override condemned(): void {
-    this.pump()
-  }
-
   stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers"> {
     return { ...this.connections.census(), pending: this.line.waiters.size }
   }

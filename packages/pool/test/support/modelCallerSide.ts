@@ -99,7 +99,7 @@ export class ModelCallerSide extends ModelPeerSide {
     facts.validatedSince = false
     if (this.draining || connection.isClosed) return
     if (!this.fit(connection)) facts.mustClose ||= this.calm
-    else if (this.setup.kind === "cache") this.line.available(connection)
+    else if (this.setup.kind === "cache") this.available(connection)
   }
 
   /** A caller is being interrupted, or its scope closed, while it waits. */

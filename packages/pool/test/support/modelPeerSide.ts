@@ -60,7 +60,7 @@ export class ModelPeerSide extends ModelState implements PeerEvents {
     facts.openedIn = this.step
     if (this.fit(connection)) {
       this.pause.succeeded(this.now())
-      if (this.setup.kind === "cache") this.line.available(connection, attempt)
+      if (this.setup.kind === "cache") this.available(connection, attempt)
       return
     }
     // Dead on arrival.

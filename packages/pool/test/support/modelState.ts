@@ -176,6 +176,13 @@ export class ModelState {
     return this.setup.validate ? 0 : this.open.filter((c) => this.isIdle(c) && this.fit(c)).length
   }
 
+  /** It goes to the head of the line, unless that one's time is up at this very moment. */
+  protected available(connection: PeerConnection, by?: PeerAttempt): void {
+    const { waitTimeout } = this.setup
+    if (this.pending.some((call) => call.startedAt + waitTimeout <= this.now())) this.line.exact = false
+    this.line.available(connection, by)
+  }
+
   protected isIdle(connection: PeerConnection): boolean {
     return this.factsOf(connection).lentTo.size === 0 && connection.validation === undefined
   }
@@ -238,7 +245,7 @@ export class ModelState {
     const idle = this.open.some((other) => other !== connection && this.isIdle(other))
     facts.mustClose = this.draining || (full && !idle) || !this.fit(connection)
     if (facts.mustClose) return
-    this.line.available(connection)
+    this.available(connection)
   }
 
   drain(deadline: number): void {
