@@ -21,7 +21,7 @@ export default defineConfig({
         name,
         include: [`packages/${name}/test/**/*${slow ? ".slow" : ""}.test.ts`],
         exclude: slow ? [] : ["**/*.slow.test.ts"],
-        testTimeout: slow ? 300_000 : 10_000,
+        testTimeout: slow ? 300_000 : 30_000,
         hookTimeout: slow ? 60_000 : 10_000,
         execArgv: ["--expose-gc"]
       }

@@ -26,7 +26,8 @@ for (const [name, make] of [
               for (let turns = 0; turns < 10; turns++) {
                 const { pool } = yield* make({}, TestConnector.makeUnsafe(TestConnector.hang))
                 const scope = yield* Scope.make()
-                const fiber = yield* pool[way]().pipe(
+                const borrowed: Effect.Effect<unknown, unknown, Scope.Scope> = way === "get" ? pool.get() : pool.lease()
+                const fiber = yield* borrowed.pipe(
                   Scope.provide(scope),
                   Effect.provideService(Scheduler.MaxOpsBeforeYield, budget),
                   Effect.forkChild
