@@ -110,7 +110,8 @@ const writeProgram = (consumer: string, installed: ReadonlyArray<string>): void 
   writeJson(join(consumer, "tsconfig.json"), {
     compilerOptions: {
       target: "es2024",
-      lib: ["es2024", "esnext.disposable"],
+      // Effect's declarations name types of the DOM, and they are checked along with ours.
+      lib: ["es2024", "esnext.disposable", "dom", "dom.iterable"],
       module: "nodenext",
       types: ["node"],
       strict: true,
