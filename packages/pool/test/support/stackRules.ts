@@ -7,6 +7,8 @@ import type { PoolStats } from "../../src/ConnectionPool.ts"
 export interface Snapshot {
   /** The pools that connect. */
   readonly parts: ReadonlyArray<{ readonly kind: string; readonly stats: PoolStats }>
+  /** What the stack says of all of them. */
+  readonly whole: PoolStats
   /** Connections that the peer has or is about to have. */
   readonly seen: number
   readonly limit: LimitStats | undefined
@@ -17,7 +19,7 @@ export interface Snapshot {
 type Part = Snapshot["parts"][number]
 
 /** Connections that a part answers for, those on their way out included. */
-const held = ({ stats }: Part): number => stats.idle + stats.used + stats.connecting + stats.closing
+const held = ({ stats }: Pick<Part, "stats">): number => stats.idle + stats.used + stats.connecting + stats.closing
 
 const ofPart = ({ kind, stats }: Part, validates: boolean): ReadonlyArray<string | false> => {
   const size = stats.idle + stats.used + stats.connecting
@@ -44,12 +46,13 @@ const ofLimit = ({ max, used, waiting }: LimitStats, parts: ReadonlyArray<Part>)
 }
 
 /** The rules that are broken. */
-export const brokenRules = ({ limit, negotiates, parts, seen, validates }: Snapshot): ReadonlyArray<string> => {
+export const brokenRules = ({ limit, negotiates, parts, seen, validates, whole }: Snapshot): ReadonlyArray<string> => {
   const sum = parts.reduce((total, part) => total + held(part), 0)
   // An attempt that waits for the probe of another has a slot although the peer does not see it.
   const isSeen = negotiates ? seen <= sum : seen === sum
   const all = [
     ...parts.flatMap((part) => ofPart(part, validates)),
+    held({ stats: whole }) !== sum && `the stack counts ${held({ stats: whole })} connections, its pools ${sum}`,
     !isSeen && `the peer sees ${seen} connections, the pools ${sum}`,
     ...(limit === undefined ? [] : ofLimit(limit, parts))
   ]

@@ -376,6 +376,7 @@ export class StackWorld {
     const { lab, peer, setup } = this
     const broken = brokenRules({
       parts: this.controls.connecting.map(({ kind, pool }) => ({ kind, stats: lab.get(pool.stats) })),
+      whole: lab.get(this.stack.whole.stats),
       seen: peer.seen,
       limit: this.limit === undefined ? undefined : lab.get(this.limit.stats),
       negotiates: this.usesNegotiation,
