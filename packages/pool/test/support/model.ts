@@ -17,7 +17,7 @@ export class Model extends ModelCallerSide {
 
   rest(stats: PoolStats): void {
     this.expire()
-    if (!this.calm) this.noticeUnfit()
+    if (!this.calm) this.afterRush()
     if (this.hazy && this.endedIn === this.step) this.pause.blur(this.now())
     const { pending, open, connecting } = this
     if (this.endedIn === this.step && pending.some((call) => call.step < this.step)) this.pause.tighten()
@@ -34,6 +34,14 @@ export class Model extends ModelCallerSide {
     this.step++
     this.calm = true
     this.entrants = []
+  }
+
+  /** Things that nobody outside saw may have happened: a loan that ended before its borrower knew, a check. */
+  private afterRush(): void {
+    this.noticeUnfit()
+    for (const connection of this.open) {
+      if (this.isIdle(connection)) this.factsOf(connection).idleFrom = this.now()
+    }
   }
 
   private checkCalls(pending: ReadonlyArray<Call>): void {

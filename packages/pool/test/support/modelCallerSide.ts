@@ -181,7 +181,10 @@ export class ModelCallerSide extends ModelPeerSide {
     if (this.line.exact && this.setup.onAbandon === "keep" && reason.phase !== phase) {
       this.wrong(`a timeout in the phase ${reason.phase}, not ${phase}`)
     }
-    if ((reason.lastFailure !== undefined) !== this.pause.failing && this.calm && !this.blurred && this.pause.sure) {
+    // What ended at this very moment may have been forgotten, or not.
+    const now = this.now()
+    const clear = this.pause.sure && this.pause.succeededAt !== now && this.pause.failedAt !== now
+    if ((reason.lastFailure !== undefined) !== this.pause.failing && this.calm && !this.blurred && clear) {
       this.wrong(`lastFailure is ${reason.lastFailure === undefined ? "missing" : "stale"}`)
     }
   }
