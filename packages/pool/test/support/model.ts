@@ -58,6 +58,11 @@ export class Model extends ModelCallerSide {
       const shared = this.sharing.get(call)
       if (shared !== undefined && call.calm) this.wrong(`call ${call.id} did not get the error of attempt ${shared.id}`)
     }
+    for (const call of this.calls) {
+      const { scope, state } = call
+      if (state === "over" && scope?.state._tag === "Open")
+        this.wrong(`the scope of call ${call.id} keeps what is over`)
+    }
     // One who comes back to the line was let in before.
     const newest = pending.at(-1)
     if (pending.length > this.setup.maxPending && newest?.step === this.step && !this.justNow(this.spoiledIn)) {
