@@ -368,7 +368,12 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   readonly isWaking = (): boolean => this.wakes.first !== undefined
 
-  abstract readonly lendable: () => number
+  readonly lendable = (): number => {
+    let count = 0
+    for (const connection of this.connections.all) if (connection.verdict === undefined) count++
+    return count
+  }
+
   abstract readonly idle: () => number
 
   /** It closes when it comes back; where it no longer counts, there may be room. */

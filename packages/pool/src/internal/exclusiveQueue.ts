@@ -35,12 +35,6 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     this.settings = settings
   }
 
-  readonly lendable = (): number => {
-    let count = 0
-    for (const connection of this.connections.all) if (connection.verdict === undefined) count++
-    return count
-  }
-
   readonly idle = (): number => this.unused.size
 
   protected next(): Connection<Conn> | undefined {

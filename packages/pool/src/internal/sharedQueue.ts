@@ -147,12 +147,6 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     return this.lendable() + this.connections.connecting.size < this.connections.settings.maxSize
   }
 
-  readonly lendable = (): number => {
-    let count = 0
-    for (const connection of this.connections.all) if (connection.verdict === undefined) count++
-    return count
-  }
-
   readonly idle = (): number => {
     let count = 0
     for (const connection of this.connections.all) if (connection.state === "idle") count++
