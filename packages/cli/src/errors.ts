@@ -66,6 +66,7 @@ const kinds: Record<Exclude<RequestError, RequestTimeout>["reason"]["_tag"], str
   Other: "connection failed",
   // Using it.
   ConnectionLost: "connection lost",
+  RequestRefused: "request refused",
   ResponseTimeout: "no response in time",
   InvalidResponse: "invalid response",
   InvalidRequest: "invalid request",

@@ -131,6 +131,10 @@ class Http1Connection implements HttpConnection, Carrier {
     return new Http1Exchange(this, request, context, onEnd)
   }
 
+  concurrency(): number {
+    return 1
+  }
+
   isOpen(): boolean {
     return !this.busy && this.isWritable() && this.clock.currentTimeMillisUnsafe() < this.expiresAt
   }

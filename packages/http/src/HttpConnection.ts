@@ -82,6 +82,11 @@ export interface HttpConnection {
   /** As ALPN spells it: `http/1.1`, `h2`, `h3`. */
   readonly protocol: string
   /**
+   * How many exchanges it takes at once, as far as is known now: 1 for
+   * HTTP/1.1. For `SharedPoolOptions.concurrency`.
+   */
+  readonly concurrency: () => number
+  /**
    * Starts an exchange. Whoever calls it awaits the response or cancels.
    * `onEnd` is called once, when the exchange no longer needs the connection:
    * the whole response came off the wire, or it failed, or it was cancelled.
@@ -90,7 +95,7 @@ export interface HttpConnection {
   readonly send: (request: HttpRequest, context: Context.Context<never>, onEnd?: () => void) => HttpExchange
   /** Whether it can take a request, as far as is known without asking the peer. For `PoolOptions.isOpen`. */
   readonly isOpen: () => boolean
-  /** Tells when the peer hangs up or goes away. Returns a disposer. For `PoolOptions.watch`. */
+  /** Tells when the peer hangs up or goes away, and when `concurrency` changes. Returns a disposer. For `PoolOptions.watch`. */
   readonly watch: (signals: Signals) => () => void
 }
 

@@ -48,6 +48,20 @@ export class ConnectionLost extends Data.TaggedError("ConnectionLost")<{
 }
 
 /**
+ * The server did not act on the request and says so: an HTTP/2 stream that was
+ * refused, or that is above the last one of a GOAWAY. `code` is the protocol's,
+ * such as `REFUSED_STREAM`.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class RequestRefused extends Data.TaggedError("RequestRefused")<{ readonly code: string }> {
+  override get message(): string {
+    return `the server refused the request (${this.code})`
+  }
+}
+
+/**
  * The server was silent for too long, while its headers (`headersTimeout`) or
  * more of its body (`bodyTimeout`) were due.
  *
@@ -118,6 +132,7 @@ export type HttpErrorReason =
   | InvalidRequest
   | RequestBodyFailed
   | ConnectionLost
+  | RequestRefused
   | ResponseTimeout
   | InvalidResponse
   | BodyUnavailable
@@ -130,7 +145,8 @@ export type HttpErrorReason =
  * **Details**
  *
  * `sent` is `"none"` only where it is certain that not one byte of the request
- * was written, so that any request may be tried again. `responseStarted` says
+ * was written or that the server did not act on it, so that any request may be
+ * tried again. `responseStarted` says
  * that a byte of the response came, so that the server has acted on it.
  *
  * Catch it with `Effect.catchTag("HttpError", …)`, or one reason with

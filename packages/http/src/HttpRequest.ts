@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type { ConnectionPool, PoolError } from "@poolkit/pool/ConnectionPool"
+import type { ConnectionPool, Lease, PoolError } from "@poolkit/pool/ConnectionPool"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
@@ -26,9 +26,10 @@ import { perform } from "./internal/perform.ts"
  *
  * A connection that turns out to be closed before anything was written costs
  * nothing: the request moves on to another one. Apart from that a request is
- * sent again at most once, and only where it cannot do harm: the connection
- * was a reused one, the method is idempotent, the body is not a stream and no
- * byte of a response came.
+ * sent again at most once, and only where it cannot do harm: the server refused
+ * it, or it was written to a reused HTTP/1.1 connection, the method is
+ * idempotent and no byte of a response came. A body that is a stream may have
+ * been taken from, and is not sent again.
  *
  * **Gotchas**
  *
@@ -57,14 +58,20 @@ const attempt = <E>(
 ): Effect.Effect<HttpResponse, E | HttpError | PoolError, Scope.Scope> =>
   Effect.suspend(() => {
     let reused = false
-    const once = borrow(pool, request, (uses) => {
-      reused = uses > 1
+    let exclusive = true
+    const once = borrow(pool, request, (lease) => {
+      reused = lease.info.uses > 1
+      exclusive = lease.connection.protocol === "http/1.1"
     })
     return Effect.catch(once, (error) => {
-      if (!(error instanceof HttpError) || error.reason._tag !== "ConnectionLost") return Effect.fail(error)
+      if (!(error instanceof HttpError)) return Effect.fail(error)
+      const lost = error.reason._tag === "ConnectionLost"
+      if (!lost && error.reason._tag !== "RequestRefused") return Effect.fail(error)
       const unsent = error.sent === "none"
-      if (unsent && reused && moves < maxMoves) return attempt(pool, request, replays, moves + 1)
-      const harmless = unsent || (reused && !error.responseStarted && isReplayable(request))
+      if (unsent && lost && reused && moves < maxMoves) return attempt(pool, request, replays, moves + 1)
+      // HTTP/2 says which requests it did not act on; about the others nothing is known.
+      const stale = exclusive && reused && !error.responseStarted
+      const harmless = (unsent && (lost || !Stream.isStream(request.body))) || (stale && isReplayable(request))
       return harmless && replays === 0 ? attempt(pool, request, 1, moves) : Effect.fail(error)
     })
   })
@@ -78,7 +85,7 @@ const isReplayable = (request: HttpRequest): boolean => idempotent.has(request.m
 const borrow = <E>(
   pool: ConnectionPool<void, HttpConnection, E>,
   request: HttpRequest,
-  onLease: (uses: number) => void
+  onLease: (lease: Lease<HttpConnection>) => void
 ): Effect.Effect<HttpResponse, E | HttpError | PoolError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) => {
     const loan = Scope.makeUnsafe()
@@ -86,7 +93,7 @@ const borrow = <E>(
       Exit.isSuccess(exit) ? Effect.void : Scope.close(loan, exit)
     )
     return Effect.flatMap(lease, (lease) => {
-      onLease(lease.info.uses)
+      onLease(lease)
       return perform(lease.connection, request, restore, () => {
         // Now rather than on a fiber. Closing the scope gives back what else a stack of pools may hold in it.
         lease.releaseUnsafe()

@@ -1,15 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { HttpConnection, HttpRequest as Request } from "@poolkit/http/HttpConnection"
-import { ConnectionLost, HttpError, InvalidRequest } from "@poolkit/http/HttpError"
+import { ConnectionLost, HttpError, InvalidRequest, RequestRefused } from "@poolkit/http/HttpError"
 import * as HttpRequest from "@poolkit/http/HttpRequest"
 import * as CachePool from "@poolkit/pool/CachePool"
 import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 import { get } from "./http1.ts"
 
-type Step = "ok" | "unsent" | "lost" | "answering" | "invalid"
+type Step = "ok" | "unsent" | "refused" | "lost" | "answering" | "invalid"
 
 const errors: Record<Exclude<Step, "ok">, Pick<HttpError, "reason" | "responseStarted" | "sent">> = {
   unsent: { reason: new ConnectionLost({ code: "CLOSED_WHILE_IDLE" }), sent: "none", responseStarted: false },
+  refused: { reason: new RequestRefused({ code: "REFUSED_STREAM" }), sent: "none", responseStarted: false },
   lost: { reason: new ConnectionLost({ code: "ECONNRESET" }), sent: "maybe", responseStarted: false },
   answering: { reason: new ConnectionLost({ code: "ECONNRESET" }), sent: "maybe", responseStarted: true },
   invalid: { reason: new InvalidRequest({ detail: "no" }), sent: "none", responseStarted: false }
@@ -25,11 +27,15 @@ const response = {
  * Makes a request over a pool whose connection was lent before, unless it is
  * to be fresh, and whose exchanges end as `steps` say.
  */
-const run = (steps: ReadonlyArray<Step>, options: { readonly fresh?: boolean; readonly request?: Request } = {}) =>
+const run = (
+  steps: ReadonlyArray<Step>,
+  options: { readonly fresh?: boolean; readonly request?: Request; readonly protocol?: string } = {}
+) =>
   Effect.gen(function* () {
     let sent = 0
     const connection: HttpConnection = {
-      protocol: "test",
+      protocol: options.protocol ?? "http/1.1",
+      concurrency: () => 1,
       isOpen: () => true,
       watch: () => () => {},
       send: ({ method }, _, onEnd) => {
@@ -57,6 +63,7 @@ describe("HttpRequest", () => {
       const events: Array<string> = []
       const connection: HttpConnection = {
         protocol: "test",
+        concurrency: () => 1,
         isOpen: () => true,
         watch: () => () => {},
         send: (_, __, onEnd) => {
@@ -99,6 +106,26 @@ describe("HttpRequest", () => {
       Effect.gen(function* () {
         assert.deepStrictEqual(yield* run(["unsent"], { fresh: true }), { ok: true, sent: 2 })
         assert.deepStrictEqual(yield* run(["lost"], { fresh: true }), { ok: false, sent: 1 })
+      })
+    )
+
+    it.effect("once after a refusal, on a fresh connection too, and not with a stream that may have been read", () =>
+      Effect.gen(function* () {
+        for (const fresh of [true, false]) {
+          const post: Request = { method: "POST", path: "/", body: "once" }
+          assert.deepStrictEqual(yield* run(["refused"], { fresh, request: post }), { ok: true, sent: 2 })
+          assert.deepStrictEqual(yield* run(["refused", "refused"], { fresh }), { ok: false, sent: 2 })
+          const stream: Request = { method: "POST", path: "/", body: Stream.make(new Uint8Array(1)) }
+          assert.deepStrictEqual(yield* run(["refused"], { fresh, request: stream }), { ok: false, sent: 1 })
+          assert.deepStrictEqual(yield* run(["unsent"], { fresh, request: stream }), { ok: true, sent: 2 })
+        }
+      })
+    )
+
+    it.effect("after a loss only on HTTP/1.1, because HTTP/2 says what it did not act on", () =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(yield* run(["lost"], { protocol: "h2" }), { ok: false, sent: 1 })
+        assert.deepStrictEqual(yield* run(["refused", "unsent"], { protocol: "h2" }), { ok: true, sent: 3 })
       })
     )
 
