@@ -12,7 +12,7 @@ import { type ConnectionPool, map } from "./ConnectionPool.ts"
 import type { Connector } from "./Connector.ts"
 import { Negotiation } from "./internal/negotiation.ts"
 import { innerPoolOf } from "./internal/foreignPool.ts"
-import { TwoSides } from "./internal/twoSides.ts"
+import { makePart, TwoSides } from "./internal/twoSides.ts"
 
 /**
  * A connection, and which side it came from.
@@ -61,8 +61,9 @@ export interface NegotiatePoolOptions<B, E, R, F, EF, RF, U, EU, RU> {
  *
  * **Gotchas**
  *
- * The wait for the probe and the wait on the side that it picks each have the
- * `waitTimeout` of their pool.
+ * The wait for the probe and the wait on the side that it picks count together
+ * against the `waitTimeout` of each side. A pool that is not of this package
+ * counts from when it is asked.
  *
  * @category constructors
  * @since 0.1.0
@@ -131,7 +132,7 @@ const negotiate = <B, E, R, F, EF, RF, U, EU, RU, C>(
     const inner = { upgrade: yield* innerPoolOf(upgrade), fallback: yield* innerPoolOf(fallback) }
     const sides = new TwoSides<C, EF | EU>(
       negotiation,
-      { upgrade: upgraded(upgrade), fallback: fallenBack(fallback) },
+      { upgrade: makePart(upgrade, upgraded), fallback: makePart(fallback, fallenBack) },
       inner,
       Effect.runForkWith(context)
     )

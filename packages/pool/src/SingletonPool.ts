@@ -21,6 +21,7 @@ import type { InnerPool } from "./internal/innerPool.ts"
 import type { Lender, Loan } from "./internal/loan.ts"
 import { settings } from "./internal/options.ts"
 import { Pool } from "./internal/pool.ts"
+import { redirectSince } from "./internal/redirect.ts"
 
 /**
  * A pool with one lendable connection, shared by all its borrowers.
@@ -131,10 +132,14 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
     if (this.pending >= maxPending) return Effect.fail(new PoolError({ reason: new QueueFull({ maxPending }) }))
     const making = this.join(loan)
     if (this.lendMade(loan, making)) return undefined
-    const followed = this.follow(loan, making)
+    const now = monotonic(this.connections.clock)
+    const start = (loan.start ??= now)
+    const followed = Effect.catchCause(this.follow(loan, making), (cause) =>
+      Effect.failCause(redirectSince(cause, start))
+    )
     const waiting = loan.scope === undefined ? followed : Effect.raceFirst(followed, cancelled(loan))
     return Effect.timeoutOrElse(Effect.interruptible(waiting), {
-      duration: Duration.millis(waitTimeout),
+      duration: Duration.millis(Math.max(0, start + waitTimeout - now)),
       orElse: () => this.timedOut(loan)
     })
   }

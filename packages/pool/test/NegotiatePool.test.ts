@@ -755,6 +755,102 @@ describe("NegotiatePool", () => {
       })
     )
 
+    for (const via of ["use", "get", "lease"] as const) {
+      it.effect(`N3 A7 the wait for the probe counts against the wait on the side that it picks (${via})`, () =>
+        Effect.gen(function* () {
+          const { peer, pool } = yield* negotiated({
+            upgrades: never,
+            fallback: { maxSize: 1, waitTimeout: "3 seconds" }
+          })
+          peer.script(delay("2 seconds"))
+          const first = yield* borrow(pool, via)
+          const second = yield* borrow(pool, via)
+          yield* TestClock.adjust("1 second")
+          const third = yield* borrow(pool, via)
+          yield* TestClock.adjust(1_999)
+          assert.deepStrictEqual(states(first, second, third), ["has 1", "waits", "waits"])
+          yield* TestClock.adjust(1)
+          assert.deepStrictEqual(states(second, third), ["WaitTimeout wait", "waits"])
+          // It came when the outcome was known, and waits on one side only.
+          const fourth = yield* borrow(pool, via)
+          yield* TestClock.adjust(999)
+          assert.deepStrictEqual(states(third), ["waits"])
+          yield* TestClock.adjust(1)
+          assert.deepStrictEqual(states(third, fourth), ["WaitTimeout wait", "waits"])
+          yield* TestClock.adjust("2 seconds")
+          assert.deepStrictEqual(states(fourth), ["WaitTimeout wait"])
+        })
+      )
+    }
+
+    it.effect("N3 A7 the wait counts on, too, where both sides are singletons", () =>
+      Effect.gen(function* () {
+        let fallback: Pool | undefined
+        const { peer, pool } = yield* over((peer) =>
+          NegotiatePool.makeMerged({
+            connect: peer.connect,
+            inspect: never,
+            upgrade: (connect) => SingletonPool.make({ connect, waitTimeout: "9 seconds" }),
+            fallback: (connect) =>
+              Effect.tap(
+                SingletonPool.make({ connect: () => Effect.delay(connect(), "8 seconds"), waitTimeout: "3 seconds" }),
+                (pool) => Effect.sync(() => void (fallback = pool))
+              )
+          })
+        )
+        peer.script(delay("2 seconds"))
+        const caller = yield* borrow(pool)
+        yield* TestClock.adjust("1 second")
+        // Keeps the fallback busy, so that there is no handing over and the caller has to join.
+        const direct = yield* borrow(fallback!)
+        yield* TestClock.adjust(1_999)
+        assert.deepStrictEqual(states(caller, direct), ["waits", "waits"])
+        yield* TestClock.adjust(1)
+        assert.deepStrictEqual(states(caller, direct), ["WaitTimeout connect", "waits"])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(states(direct), ["WaitTimeout connect"])
+      })
+    )
+
+    it.effect(
+      "N3 A7 who has used up its time on the one side gets from the other what is there at once, or nothing",
+      () =>
+        Effect.gen(function* () {
+          const { peer, pool } = yield* negotiated({
+            upgrades: never,
+            upgrade: { waitTimeout: "9 seconds" },
+            fallback: { maxSize: 1, waitTimeout: "1 second" }
+          })
+          peer.script(delay("2 seconds"))
+          const callers = yield* borrowMany(pool, 2)
+          yield* TestClock.adjust("2 seconds")
+          yield* settle
+          assert.deepStrictEqual(states(...callers), ["has 1", "WaitTimeout wait"])
+        })
+    )
+
+    it.effect("N3 A7 who comes from the other side times out at its own time behind others who wait longer", () =>
+      Effect.gen(function* () {
+        const { fallback, peer, pool } = yield* negotiated({
+          upgrades: never,
+          fallback: { maxSize: 1, waitTimeout: "4 seconds" }
+        })
+        peer.script(delay("2 seconds"))
+        const early = yield* borrow(pool)
+        yield* TestClock.adjust("1 second")
+        // Straight to the fallback, for which only its builder can ask.
+        const late = yield* borrowMany(fallback, 2)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(states(early, ...late), ["waits", "has 1", "waits"])
+        yield* TestClock.adjust(1_999)
+        assert.deepStrictEqual(states(early, ...late), ["waits", "has 1", "waits"])
+        yield* TestClock.adjust(1)
+        assert.deepStrictEqual(states(early, ...late), ["WaitTimeout wait", "has 1", "waits"])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(states(late[1]!), ["WaitTimeout wait"])
+      })
+    )
+
     it.effect("N3 the outcome is remembered: the next burst on a fallback fans out without a probe", () =>
       Effect.gen(function* () {
         const { peer, pool } = yield* negotiated({ upgrades: never, fallback: { maxSize: 4 } })

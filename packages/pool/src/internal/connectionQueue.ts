@@ -26,6 +26,7 @@ import type { Connections, Kind } from "./connections.ts"
 import type { InnerPool } from "./innerPool.ts"
 import { Line } from "./line.ts"
 import type { Lender, Loan } from "./loan.ts"
+import { redirectSince } from "./redirect.ts"
 import { Wakes } from "./wakes.ts"
 
 /** A loan in line, as everything in this module sees it. */
@@ -39,6 +40,8 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   protected readonly line = new Line<Waiting<Conn, E>>()
   private readonly wakes: Wakes<Conn, E | PoolError>
   private readonly deadlines: Alarm
+  /** Whether waiters stand in the order of their deadlines. */
+  private inOrder = true
   private pumping = false
   private pumpAgain = false
 
@@ -121,7 +124,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     loan.phase = "waiting"
     this.line.rejoin(loan)
     // The timer may have rung while nobody stood in line.
-    this.deadlines.set(this.line.waiters.first!.deadline)
+    this.awaitDeadline()
   }
 
   /** Counts a borrower in; `lend` follows when its fiber runs. */
@@ -245,12 +248,12 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   private join(loan: Waiting<Conn, E>): void {
     loan.phase = "waiting"
-    const { waitTimeout } = this.connections.settings
     const now = monotonic(this.connections.clock)
-    loan.deadline = now + waitTimeout
+    loan.start ??= now
+    const last = this.line.waiters.last
+    if (last !== undefined && loan.start < last.start!) this.inOrder = false
     this.line.join(loan)
-    // All callers wait equally long, so the head's deadline is the first.
-    this.deadlines.set(this.line.waiters.first!.deadline)
+    this.awaitDeadline()
     if (this.connections.observers.watchesLoans) {
       loan.since = now
       loan.waiter = nextId()
@@ -271,10 +274,25 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     this.abandon(orphan)
   }
 
+  private awaitDeadline(): void {
+    const { waitTimeout } = this.connections.settings
+    const longest = this.longestWaiting()
+    if (longest !== undefined) this.deadlines.set(longest.start! + waitTimeout)
+  }
+
+  /** The waiter whose deadline is next: the head, unless somebody came who had waited in another pool. */
+  private longestWaiting(): Waiting<Conn, E> | undefined {
+    let longest = this.line.waiters.first
+    if (longest === undefined) this.inOrder = true
+    if (this.inOrder) return longest
+    for (let loan = longest; loan !== undefined; loan = loan.next) if (loan.start! < longest!.start!) longest = loan
+    return longest
+  }
+
   private expireWaiters(): void {
     const now = monotonic(this.connections.clock)
-    for (let loan = this.line.waiters.first; loan !== undefined; loan = this.line.waiters.first) {
-      if (loan.deadline > now) return this.deadlines.set(loan.deadline)
+    for (let loan = this.longestWaiting(); loan !== undefined; loan = this.longestWaiting()) {
+      if (loan.start! + this.connections.settings.waitTimeout > now) return this.awaitDeadline()
       this.connections.timedOut++
       const error = this.connections.waitTimeout(this.phaseOf(loan), this.connections.settings.waitTimeout)
       this.fail(loan, Cause.fail(error), "timedOut")
@@ -347,7 +365,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     // An attempt that nobody waits for would be told the same again at once.
     if (this.line.waiters.first === undefined) this.connections.backoff.atLeast(minPause)
     for (let loan = this.line.waiters.first; loan !== undefined; loan = this.line.waiters.first) {
-      this.fail(loan, cause, "failed")
+      this.fail(loan, redirectSince(cause, loan.start!), "failed")
     }
     this.pump()
   }

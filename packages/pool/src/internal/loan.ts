@@ -52,7 +52,8 @@ export class Loan<Conn, E> implements Lease<Conn>, Waiter<Loan<Conn, E>> {
   resume: ((exit: Exit.Exit<void, E>) => void) | undefined = undefined
   outcome: Exit.Exit<void, E> | undefined = undefined
   arrival = 0
-  deadline = 0
+  /** When the wait began, in monotonic milliseconds; set before `take` if it began in another pool. */
+  start: number | undefined = undefined
   /** Whether it stands in the list of loans to be resumed. */
   waking = false
   /** Content with nothing where no idle connection is fit. */

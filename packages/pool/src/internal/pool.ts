@@ -20,6 +20,9 @@ type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, a
 
 export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
   readonly [InnerPool]: InnerPool
+  readonly use: Use<void, Conn, E>
+  readonly get: ConnectionPool<void, Conn, E>["get"]
+  readonly lease: ConnectionPool<void, Conn, E>["lease"]
   readonly retain: (keep: Keep<Conn>) => Effect.Effect<void>
   readonly guard: (keep: Keep<Conn>) => Effect.Effect<void, never, Scope.Scope>
   readonly observe: (observer: Observer) => Effect.Effect<void, never, Scope.Scope>
@@ -36,6 +39,10 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
       connections.draining.onClosed(() => warnings.stop())
       this.lender = () => warnings.watch(lender, new Error("taken"))
     }
+    const { get, lease, use } = borrowing(this.lender)
+    this.get = get
+    this.lease = lease
+    this.use = use
     this[InnerPool] = lender
     this.retain = connections.retain
     this.guard = connections.checks.guard
@@ -44,17 +51,38 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
     this.stats = Effect.sync(() => connections.stats())
   }
 
-  readonly use = ((targetOrBody: Body<Conn> | void, body?: Body<Conn>) =>
-    useOne(this.lender(), body ?? (targetOrBody as Body<Conn>))) as Use<void, Conn, E>
-
-  readonly get = (): Effect.Effect<Conn, E | PoolError, Scope.Scope> => takeInScope(this.lender(), connectionOf)
-
-  readonly lease = (): Effect.Effect<Lease<Conn>, E | PoolError, Scope.Scope> => takeInScope(this.lender(), leaseOf)
+  /** The pool for a caller who has waited in another one since `start`, in monotonic milliseconds. */
+  waitingSince(start: number): ConnectionPool<void, Conn, E> {
+    return Object.assign(
+      Object.create(this),
+      borrowing(() => lendSince(this.lender(), start))
+    )
+  }
 
   pipe() {
     return pipeArguments(this, arguments)
   }
 }
+
+/** The three ways to borrow. */
+const borrowing = <Conn, E>(
+  lender: () => Lender<Conn, E | PoolError>
+): Pick<ConnectionPool<void, Conn, E>, "get" | "lease" | "use"> => ({
+  get: () => takeInScope(lender(), connectionOf),
+  lease: () => takeInScope(lender(), leaseOf),
+  use: ((targetOrBody: Body<Conn> | void, body?: Body<Conn>) =>
+    useOne(lender(), body ?? (targetOrBody as Body<Conn>))) as Use<void, Conn, E>
+})
+
+const lendSince = <Conn, E>(lender: Lender<Conn, E>, start: number): Lender<Conn, E> => ({
+  take: (loan) => {
+    loan.start = start
+    return lender.take(loan)
+  },
+  lendNow: (loan) => lender.lendNow(loan),
+  end: (loan) => lender.end(loan),
+  invalidate: (loan) => lender.invalidate(loan)
+})
 
 const connectionOf = <Conn, E>(loan: Loan<Conn, E>): Conn => loan.connection
 

@@ -12,20 +12,37 @@ import type { ConnectionPool, Keep, Lease, Observer, PoolError, PoolStats, Use }
 import type { Negotiation, Side } from "./negotiation.ts"
 import type { Run } from "./alarm.ts"
 import type { InnerPool } from "./innerPool.ts"
+import { Pool } from "./pool.ts"
 import { redirectOf } from "./redirect.ts"
 import * as Stats from "./stats.ts"
+
+/** One of the two pools, as the callers of the whole see it. */
+export interface Part<Conn, E> {
+  readonly pool: ConnectionPool<void, Conn, E>
+  /** The pool for a caller who has waited on the other side since `start`. */
+  readonly waitingSince: (start: number) => ConnectionPool<void, Conn, E>
+}
+
+export const makePart = <A, EA, Conn, E>(
+  pool: ConnectionPool<void, A, EA>,
+  view: (pool: ConnectionPool<void, A, EA>) => ConnectionPool<void, Conn, E>
+): Part<Conn, E> => ({
+  pool: view(pool),
+  // A pool that is not of this package begins to count when it is called.
+  waitingSince: (start) => view(pool instanceof Pool ? pool.waitingSince(start) : pool)
+})
 
 type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
 
 export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
   private readonly negotiation: Negotiation<unknown, unknown>
-  private readonly sides: { readonly [S in Side]: ConnectionPool<void, Conn, E> }
+  private readonly sides: { readonly [S in Side]: Part<Conn, E> }
   private readonly run: Run
   private readonly inner: { readonly [S in Side]: InnerPool }
 
   constructor(
     negotiation: Negotiation<any, any>,
-    sides: { readonly [S in Side]: ConnectionPool<void, Conn, E> },
+    sides: { readonly [S in Side]: Part<Conn, E> },
     inner: { readonly [S in Side]: InnerPool },
     run: Run
   ) {
@@ -69,13 +86,15 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
   /** Calls one side; the other one if that turns out to be where the peer is. */
   private call<A, E2, R>(
     side: Side,
-    f: (pool: ConnectionPool<void, Conn, E>) => Effect.Effect<A, E2, R>
+    f: (pool: ConnectionPool<void, Conn, E>) => Effect.Effect<A, E2, R>,
+    start?: number | undefined
   ): Effect.Effect<A, E2, R> {
-    return Effect.catchCause(f(this.sides[side]), (cause) => {
+    const { pool, waitingSince } = this.sides[side]
+    return Effect.catchCause(f(start === undefined ? pool : waitingSince(start)), (cause) => {
       const redirect = redirectOf(cause)
       if (redirect === undefined || redirect.owner !== this.negotiation) return Effect.failCause(cause)
       if (redirect.failure !== undefined) return Effect.failCause(redirect.failure as Cause<E2>)
-      return this.call(side === "upgrade" ? "fallback" : "upgrade", f)
+      return this.call(side === "upgrade" ? "fallback" : "upgrade", f, redirect.start ?? start)
     })
   }
 
@@ -86,7 +105,7 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
   private both<A, E2, R>(
     f: (pool: ConnectionPool<void, Conn, E>) => Effect.Effect<A, E2, R>
   ): Effect.Effect<void, E2, R> {
-    return Effect.andThen(f(this.sides.upgrade), Effect.asVoid(f(this.sides.fallback)))
+    return Effect.andThen(f(this.sides.upgrade.pool), Effect.asVoid(f(this.sides.fallback.pool)))
   }
 
   readonly retain = (keep: Keep<Conn>): Effect.Effect<void> => this.both((pool) => pool.retain(keep))
@@ -100,12 +119,15 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
     // On fibers of the pool's: whoever asked may be interrupted, what has begun must not be.
     Effect.suspend(() =>
       Effect.asVoid(
-        Fiber.awaitAll([this.run(this.sides.upgrade.drain(options)), this.run(this.sides.fallback.drain(options))])
+        Fiber.awaitAll([
+          this.run(this.sides.upgrade.pool.drain(options)),
+          this.run(this.sides.fallback.pool.drain(options))
+        ])
       )
     )
 
   readonly stats: Effect.Effect<PoolStats> = Effect.suspend(() =>
-    Effect.zipWith(this.sides.upgrade.stats, this.sides.fallback.stats, Stats.add)
+    Effect.zipWith(this.sides.upgrade.pool.stats, this.sides.fallback.pool.stats, Stats.add)
   )
 
   pipe() {
