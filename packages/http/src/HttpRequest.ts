@@ -13,8 +13,9 @@ import { HttpError } from "./HttpError.ts"
 import { perform } from "./internal/perform.ts"
 
 /**
- * Sends a request over a connection that is borrowed until the response body
- * has come off the wire.
+ * Sends a request over a connection of a pool, which for a keyed pool is one to
+ * `target`, such as an `Origin` of an `HttpPool`. The connection is borrowed until
+ * the response body has come off the wire.
  *
  * **Details**
  *
@@ -39,10 +40,28 @@ import { perform } from "./internal/perform.ts"
  * @category running
  * @since 0.1.0
  */
-export const execute = <E>(
-  pool: ConnectionPool<void, HttpConnection, E>,
-  request: HttpRequest
-): Effect.Effect<HttpResponse, E | HttpError | PoolError, Scope.Scope> => attempt(pool, request, 0, 0)
+export const execute: {
+  <E>(
+    pool: ConnectionPool<void, HttpConnection, E>,
+    request: HttpRequest
+  ): Effect.Effect<HttpResponse, E | HttpError | PoolError, Scope.Scope>
+  <Target, E>(
+    pool: ConnectionPool<Target, HttpConnection, E>,
+    target: Target,
+    request: HttpRequest
+  ): Effect.Effect<HttpResponse, E | HttpError | PoolError, Scope.Scope>
+} = <Target, E>(
+  pool: ConnectionPool<Target, HttpConnection, E>,
+  ...args: [HttpRequest] | [Target, HttpRequest]
+): Effect.Effect<HttpResponse, E | HttpError | PoolError, Scope.Scope> => {
+  const [target, request] = args.length === 1 ? [undefined as Target, args[0]] : args
+  return attempt(
+    Effect.suspend(() => pool.lease(target)),
+    request,
+    0,
+    0
+  )
+}
 
 /**
  * Requests that move on find at most so many closed connections before they
@@ -50,8 +69,10 @@ export const execute = <E>(
  */
 const maxMoves = 5
 
+type Borrow<E> = Effect.Effect<Lease<HttpConnection>, E | PoolError, Scope.Scope>
+
 const attempt = <E>(
-  pool: ConnectionPool<void, HttpConnection, E>,
+  lease: Borrow<E>,
   request: HttpRequest,
   replays: number,
   moves: number
@@ -59,7 +80,7 @@ const attempt = <E>(
   Effect.suspend(() => {
     let reused = false
     let exclusive = true
-    const once = borrow(pool, request, (lease) => {
+    const once = borrow(lease, request, (lease) => {
       reused = lease.info.uses > 1
       exclusive = lease.connection.protocol === "http/1.1"
     })
@@ -68,11 +89,11 @@ const attempt = <E>(
       const lost = error.reason._tag === "ConnectionLost"
       if (!lost && error.reason._tag !== "RequestRefused") return Effect.fail(error)
       const unsent = error.sent === "none"
-      if (unsent && lost && reused && moves < maxMoves) return attempt(pool, request, replays, moves + 1)
+      if (unsent && lost && reused && moves < maxMoves) return attempt(lease, request, replays, moves + 1)
       // HTTP/2 says which requests it did not act on; about the others nothing is known.
       const stale = exclusive && reused && !error.responseStarted
       const harmless = (unsent && (lost || !Stream.isStream(request.body))) || (stale && isReplayable(request))
-      return harmless && replays === 0 ? attempt(pool, request, 1, moves) : Effect.fail(error)
+      return harmless && replays === 0 ? attempt(lease, request, 1, moves) : Effect.fail(error)
     })
   })
 
@@ -83,13 +104,13 @@ const isReplayable = (request: HttpRequest): boolean => idempotent.has(request.m
 
 /** Borrows for one exchange. The loan has a scope of its own, which ends with the exchange. */
 const borrow = <E>(
-  pool: ConnectionPool<void, HttpConnection, E>,
+  take: Borrow<E>,
   request: HttpRequest,
   onLease: (lease: Lease<HttpConnection>) => void
 ): Effect.Effect<HttpResponse, E | HttpError | PoolError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) => {
     const loan = Scope.makeUnsafe()
-    const lease = Effect.onExit(restore(Scope.provide(pool.lease(), loan)), (exit) =>
+    const lease = Effect.onExit(restore(Scope.provide(take, loan)), (exit) =>
       Exit.isSuccess(exit) ? Effect.void : Scope.close(loan, exit)
     )
     return Effect.flatMap(lease, (lease) => {

@@ -1,0 +1,299 @@
+/**
+ * The general-purpose pool of an HTTP client: for every origin the kind of
+ * pool that suits the protocol it speaks, under common limits.
+ *
+ * @since 0.1.0
+ */
+import * as CachePool from "@poolkit/pool/CachePool"
+import type { PoolError, PoolOptions } from "@poolkit/pool/ConnectionPool"
+import * as Connector from "@poolkit/pool/Connector"
+import * as ExpirePool from "@poolkit/pool/ExpirePool"
+import * as MapPool from "@poolkit/pool/MapPool"
+import * as NegotiatePool from "@poolkit/pool/NegotiatePool"
+import * as SharedPool from "@poolkit/pool/SharedPool"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import type { Http1Options } from "./Http1Connection.ts"
+import type { HttpConnection, HttpRequest, HttpResponse } from "./HttpConnection.ts"
+import { HttpError, InvalidRequest } from "./HttpError.ts"
+import { execute } from "./HttpRequest.ts"
+import { makeConnector, offered } from "./internal/httpPoolConnector.ts"
+import { integer } from "./internal/options.ts"
+import * as Origin from "./Origin.ts"
+import type { SocketError } from "./SocketError.ts"
+
+/**
+ * HTTP connections by origin, of any protocol.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HttpConnections<out E = SocketError> extends MapPool.MapPool<
+  Origin.Origin,
+  Origin.Origin,
+  HttpConnection,
+  E
+> {}
+
+/**
+ * The pool of the program, for {@link fetch}.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class HttpPool extends Context.Service<HttpPool, HttpConnections>()("@poolkit/http/HttpPool") {}
+
+/**
+ * Options of {@link connector}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ConnectorOptions {
+  /**
+   * What to speak. `"auto"`: over TLS whichever of HTTP/2 and HTTP/1.1 the
+   * server prefers, otherwise HTTP/1.1. `"http2"` speaks it over plain TCP too,
+   * unasked (prior knowledge). An origin's `tls.alpn` goes before it. Default
+   * `"auto"`.
+   */
+  readonly protocols?: "auto" | "http1" | "http2" | undefined
+  /** For `https:` origins, as far as an origin does not say itself. */
+  readonly tls?: Omit<Origin.OriginTls, "alpn" | "servername"> | undefined
+  /** DNS, TCP and TLS together. Default 10 seconds. */
+  readonly connectTimeout?: Duration.Input | undefined
+  readonly http1?: Omit<Http1Options, "authority"> | undefined
+}
+
+/**
+ * Options of {@link make} that concern pooling. Those of the pools underneath
+ * keep their meaning and hold for each origin.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PoolingOptions<E> extends Pick<
+  PoolOptions<HttpConnection, E, never>,
+  "backoff" | "closeTimeout" | "drainDeadline" | "leakWarning" | "maxConnecting" | "onAbandon" | "waitTimeout"
+> {
+  /** Connections to all origins together. At the limit the least recently used idle one makes room. Default 256. */
+  readonly maxSize?: number | undefined
+  /** Connections that take one request at a time, per origin. Default 10. */
+  readonly maxSizePerOrigin?: number | undefined
+  /** Connections that take many requests at a time, per origin. Default 1. */
+  readonly maxSharedPerOrigin?: number | undefined
+  /** Origins remembered at once, least recently used first to go. Default 1,000. */
+  readonly maxKeys?: number | undefined
+  /** Requests of one origin in line; beyond it `QueueFull`. Default 1,000. */
+  readonly maxPending?: number | undefined
+  /** A connection that nobody used for so long closes. Default 30 seconds; `Infinity` turns it off. */
+  readonly idleTimeToLive?: Duration.Input | undefined
+  /** A connection that is so old closes once it is not used. Default 10 minutes, up to 10 % less; `Infinity` turns it off. */
+  readonly maxLifetime?: Duration.Input | undefined
+}
+
+/**
+ * Options of {@link make}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface HttpPoolOptions extends PoolingOptions<SocketError>, ConnectorOptions {}
+
+/**
+ * Options of {@link make} with a connector of your own.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface CustomHttpPoolOptions<E, R> extends PoolingOptions<E> {
+  /**
+   * Opens a connection of any protocol, such as HTTP/3 over a QUIC session.
+   * `Origin.reveal` tells the origin's TLS options; {@link connector} is there
+   * to fall back on. A connection whose `protocol` is not `http/1.1` is shared
+   * by as many requests as its `concurrency` says.
+   */
+  readonly connect: Connector.Connector<Origin.Origin, HttpConnection, E, R>
+  /** One attempt. Default 10 seconds. */
+  readonly connectTimeout?: Duration.Input | undefined
+}
+
+/**
+ * Makes a pool that lives as long as the current scope.
+ *
+ * **Details**
+ *
+ * The first connection to an origin shows what the server speaks. With HTTP/2
+ * all requests share it, however many came meanwhile; with HTTP/1.1 each gets a
+ * connection to itself. Both are remembered until a connection contradicts it.
+ * An origin without connections is forgotten after a minute.
+ *
+ * It is a `MapPool`, so all that works on pools works on it: `statsOf(origin)`,
+ * `retain`, `drain`, `ConnectionPool.events`, `PoolMetrics.observe`. The
+ * annotations `origin` and `protocol` of each connection say what it is.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: {
+  <E, R>(
+    options: CustomHttpPoolOptions<E, R>
+  ): Effect.Effect<HttpConnections<E>, never, Exclude<R, Scope.Scope> | Scope.Scope>
+  (options?: HttpPoolOptions): Effect.Effect<HttpConnections, never, Scope.Scope>
+} = (options: HttpPoolOptions | CustomHttpPoolOptions<SocketError, Scope.Scope> = {}) =>
+  Effect.suspend(() => Effect.flatMap(checked(settingsOf(options)), compose)) as never
+
+/**
+ * Makes a layer that provides the program's pool.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: {
+  <E extends SocketError, R>(
+    options: CustomHttpPoolOptions<E, R>
+  ): Layer.Layer<HttpPool, never, Exclude<R, Scope.Scope>>
+  (options?: HttpPoolOptions): Layer.Layer<HttpPool>
+} = (options?: HttpPoolOptions) => Layer.effect(HttpPool, make(options))
+
+/**
+ * Opens connections the way that {@link make} does unless told otherwise.
+ *
+ * **When to use**
+ *
+ * Use to wrap it in policies of `Connector`, or as the fallback of a connector
+ * of your own, and give the result to {@link make} as `connect`.
+ *
+ * @category connectors
+ * @since 0.1.0
+ */
+export const connector = (
+  options: ConnectorOptions = {}
+): Connector.Connector<Origin.Origin, HttpConnection, SocketError, Scope.Scope> => makeConnector(options)
+
+/**
+ * The whole pool. Connections live in a pool per origin, of the kind that suits
+ * what the peer speaks; one limit and one expiry hold for all of them.
+ */
+const compose = <E, R>({ connect, expiry, limits, options, speaks }: Settings<E, R>) =>
+  MapPool.make({
+    key: (origin: Origin.Origin) => origin,
+    maxKeys: limits.maxKeys,
+    maxSize: limits.maxSize,
+    pool: (origin, { limit }) => {
+      const exclusive = <R>(connect: Connect<E, R>) =>
+        CachePool.make({ ...options, connect, limit, maxSize: limits.maxSizePerOrigin })
+      const shared = <R>(connect: Connect<E, R>) =>
+        SharedPool.make({ ...options, connect, limit, maxSize: limits.maxSharedPerOrigin, concurrency })
+      const open = () => connect(origin)
+      const protocols = speaks(origin)
+      if (protocols.every(isExclusive)) return exclusive(open)
+      if (protocols.every(isShared)) return shared(open)
+      const inspect = (connection: HttpConnection) => isShared(connection.protocol)
+      return NegotiatePool.makeMerged({ connect: open, inspect, limit, upgrade: shared, fallback: exclusive })
+    }
+  }).pipe(ExpirePool.make(expiry))
+
+/**
+ * Sends a request over the program's pool: `fetch("https://example.org/")`.
+ *
+ * **Details**
+ *
+ * The response belongs to the current scope; see `HttpRequest.execute` for when
+ * its connection goes back and when a request is sent again. The method is GET
+ * unless said otherwise. The fragment of the URL stays here. A URL that is not
+ * `http:` or `https:`, or has credentials, fails with `InvalidRequest`.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const fetch = (
+  url: string | URL,
+  init: Partial<Omit<HttpRequest, "path">> = {}
+): Effect.Effect<HttpResponse, HttpError | PoolError | SocketError, HttpPool | Scope.Scope> =>
+  Effect.gen(function* () {
+    const pool = yield* HttpPool
+    const method = init.method ?? "GET"
+    const { origin, path } = yield* Effect.try({
+      try: () => locate(url),
+      catch: (error) =>
+        new HttpError({
+          method,
+          authority: "(no origin)",
+          reason: new InvalidRequest({ detail: (error as Error).message }),
+          sent: "none",
+          responseStarted: false
+        })
+    })
+    return yield* execute(pool, origin, { ...init, method, path })
+  })
+
+const locate = (url: string | URL) => {
+  const parsed = typeof url === "string" ? (URL.parse(url) ?? url) : url
+  const origin = Origin.fromUrl(parsed)
+  const { pathname, search } = parsed as URL
+  return { origin, path: pathname + search }
+}
+
+// -----------------------------------------------------------------------------
+// Options
+// -----------------------------------------------------------------------------
+
+type Connect<E, R> = Connector.Connector<void, HttpConnection, E, R>
+
+type Common<E> = Omit<PoolOptions<HttpConnection, E, never>, "connect" | "limit" | "maxSize">
+
+interface Settings<E, R> {
+  readonly connect: Connector.Connector<Origin.Origin, HttpConnection, E, R>
+  /** What a connection to the origin may turn out to speak. */
+  readonly speaks: (origin: Origin.Origin) => ReadonlyArray<string>
+  readonly limits: ReturnType<typeof limitsOf>
+  readonly expiry: ExpirePool.ExpirePoolOptions<HttpConnection>
+  readonly options: Common<E>
+}
+
+const isExclusive = (protocol: string) => protocol.startsWith("http/1")
+const isShared = (protocol: string) => !isExclusive(protocol)
+const concurrency = (connection: HttpConnection) => connection.concurrency()
+
+const limitsOf = (options: PoolingOptions<never>) => ({
+  maxKeys: options.maxKeys ?? 1000,
+  maxSize: options.maxSize ?? 256,
+  maxSizePerOrigin: integer("HttpPool", "maxSizePerOrigin", options.maxSizePerOrigin, 10, 1),
+  maxSharedPerOrigin: integer("HttpPool", "maxSharedPerOrigin", options.maxSharedPerOrigin, 1, 1)
+})
+
+const settingsOf = (
+  options: HttpPoolOptions | CustomHttpPoolOptions<SocketError, Scope.Scope>
+): Settings<SocketError, Scope.Scope> => {
+  const own = "connect" in options
+  const connect = own ? options.connect : makeConnector(options)
+  const { idleTimeToLive = "30 seconds", maxLifetime = "10 minutes", maxPending = 1000 } = options
+  return {
+    connect: Connector.annotate(connect, ({ protocol }, origin: Origin.Origin) => ({ origin, protocol })),
+    speaks: (origin) => (own ? ["http/1.1", "h2"] : offered(origin, options.protocols)),
+    limits: limitsOf(options),
+    // One policy that keeps everything, because both of the others may be off.
+    expiry: { idleTimeToLive, maxLifetime, keep: () => true },
+    options: {
+      backoff: options.backoff,
+      closeTimeout: options.closeTimeout,
+      // The connector's own deadline is the same one, and its error says more.
+      connectTimeout: own ? options.connectTimeout : Infinity,
+      drainDeadline: options.drainDeadline,
+      leakWarning: options.leakWarning,
+      maxConnecting: options.maxConnecting,
+      maxPending,
+      onAbandon: options.onAbandon,
+      waitTimeout: options.waitTimeout,
+      isOpen: (connection) => connection.isOpen(),
+      watch: (connection, signals) => connection.watch(signals)
+    }
+  }
+}
+
+/** The pools underneath check their options when they are built, which is at the first request. */
+const checked = <E, R>(settings: Settings<E, R>): Effect.Effect<Settings<E, R>> =>
+  Effect.as(Effect.scoped(CachePool.make({ ...settings.options, connect: () => Effect.never })), settings)

@@ -1,0 +1,76 @@
+/** Opens a connection as an origin says, in the protocol that the peer agrees to. */
+import type { Connector } from "@poolkit/pool/Connector"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Net from "node:net"
+import { TLSSocket } from "node:tls"
+import * as Http1Connection from "../Http1Connection.ts"
+import type { HttpConnection } from "../HttpConnection.ts"
+import type { ConnectorOptions } from "../HttpPool.ts"
+import { type Origin, reveal } from "../Origin.ts"
+import * as SocketConnector from "../SocketConnector.ts"
+import { SocketError, Tls } from "../SocketError.ts"
+import { resolve } from "./http1Options.ts"
+import { millis } from "./options.ts"
+import { parseEndpoint } from "./originHost.ts"
+import { copyTls } from "./originTls.ts"
+
+type Protocols = NonNullable<ConnectorOptions["protocols"]>
+
+const offers: { readonly [P in Protocols]: ReadonlyArray<string> } = {
+  auto: ["http/1.1"],
+  http1: ["http/1.1"],
+  http2: ["h2"]
+}
+
+/** The protocols that a connection to `origin` may turn out to speak; over plain TCP there is nothing to negotiate. */
+export const offered = (origin: Origin, protocols: Protocols = "auto"): ReadonlyArray<string> => {
+  if (origin.scheme === "http") return offers[protocols === "auto" ? "http1" : protocols]
+  return reveal(origin).tls?.alpn ?? offers[protocols]
+}
+
+export const makeConnector = (
+  options: ConnectorOptions
+): Connector<Origin, HttpConnection, SocketError, Scope.Scope> => {
+  const { connectTimeout, http1 = {}, protocols = "auto" } = options
+  if (!Object.hasOwn(offers, protocols)) {
+    throw new RangeError(`HttpPool: protocols must be "auto", "http1" or "http2", got ${JSON.stringify(protocols)}`)
+  }
+  millis("HttpPool", "connectTimeout", connectTimeout, 0)
+  resolve(http1)
+  const tls = copyTls(options.tls ?? {})
+  return (origin) =>
+    Effect.suspend(() => {
+      const protocol = offered(origin, protocols)
+      const connect = dial(origin, { ...tls, alpn: protocol }, connectTimeout)
+      return Effect.flatMap(connect(), (socket) => speak(socket, origin, protocol, options))
+    })
+}
+
+/** A socket to where the origin leads, secured as it says. */
+const dial = (
+  origin: Origin,
+  defaults: SocketConnector.TlsOptions,
+  connectTimeout: ConnectorOptions["connectTimeout"]
+): Connector<void, Net.Socket, SocketError, Scope.Scope> => {
+  const { address, localAddress, socketPath, tls } = reveal(origin)
+  const { host, port } = address === undefined ? origin : parseEndpoint("address", address, origin.port)
+  const to = socketPath === undefined ? { host, port, localAddress } : { path: socketPath }
+  if (origin.scheme === "http") return SocketConnector.tcp({ ...to, connectTimeout })
+  // The outer stage's deadline covers the inner one.
+  return SocketConnector.tls(SocketConnector.tcp(to), { servername: origin.host, ...defaults, ...tls, connectTimeout })
+}
+
+const speak = (
+  socket: Net.Socket,
+  origin: Origin,
+  protocol: ReadonlyArray<string>,
+  { http1 }: ConnectorOptions
+): Effect.Effect<HttpConnection, SocketError, Scope.Scope> => {
+  const agreed = socket instanceof TLSSocket ? socket.alpnProtocol : protocol[0]
+  const { authority } = origin
+  if (agreed !== "h2" && (protocol.length === 0 || protocol.includes("http/1.1"))) {
+    return Http1Connection.make(socket, { ...http1, authority })
+  }
+  return Effect.fail(new SocketError({ endpoint: authority, reason: new Tls({ code: "NO_APPLICATION_PROTOCOL" }) }))
+}
