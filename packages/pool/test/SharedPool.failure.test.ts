@@ -39,8 +39,9 @@ describe("SharedPool", () => {
       Effect.gen(function* () {
         const { peer, pool } = yield* untidy()
         yield* borrow(pool)
-        peer.script(fail)
+        peer.script(delay("500 millis", fail))
         const waiter = yield* borrow(pool)
+        yield* TestClock.adjust("500 millis")
         const failed = [states(waiter), yield* pool.stats]
         yield* TestClock.adjust(999)
         const before = peer.attempts()
