@@ -1,16 +1,22 @@
 import { assert, describe, it } from "@effect/vitest"
+import type { TimeoutError } from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as BalancePool from "../src/BalancePool.ts"
 import * as CachePool from "../src/CachePool.ts"
+import * as ConnectionLimit from "../src/ConnectionLimit.ts"
 import type { ConnectionInfo, ConnectionPool } from "../src/ConnectionPool.ts"
+import * as NegotiatePool from "../src/NegotiatePool.ts"
 import * as SharedPool from "../src/SharedPool.ts"
-import { borrow, settle } from "./support/scene.ts"
+import { borrow, fiberCounter, settle } from "./support/scene.ts"
 
 interface Conn {
   readonly id: number
@@ -46,7 +52,7 @@ const service = () => {
 }
 
 type Options = Partial<
-  BalancePool.BalancePoolOptions<string, Conn, string, Scope.Scope, Conn, string, Scope.Scope, never>
+  BalancePool.BalancePoolOptions<string, Conn, string, Scope.Scope, Conn, string | TimeoutError, Scope.Scope, never>
 >
 
 /** A balance over a cache, whose address list a test replaces with `list`. */
@@ -122,21 +128,88 @@ describe("BalancePool", () => {
       })
     )
 
-    it.effect(
-      "B1 a connection that opens to an address that is gone by then is closed, and another address tried",
-      () =>
-        Effect.gen(function* () {
-          const { hanging, list, live, log, pool } = yield* balance()
-          const gate = yield* Deferred.make<void>()
-          hanging.set("a", gate)
-          yield* list("a")
-          const [caller] = yield* borrowMany(pool, 1)
-          yield* list("b")
-          yield* Deferred.succeed(gate, undefined)
-          yield* settle
-          assert.strictEqual(caller!.connection().address, "b")
-          assert.deepStrictEqual([live, log], [{ a: 0, b: 1 }, ["connect a", "connect b"]])
+    it.effect("B1 a connect to an address that leaves the list is aborted, and another address tried at once", () =>
+      Effect.gen(function* () {
+        const { hanging, list, live, log, pool } = yield* balance()
+        hanging.set("a", yield* Deferred.make<void>())
+        yield* list("a")
+        const [caller] = yield* borrowMany(pool, 1)
+        yield* list("b")
+        assert.strictEqual(caller!.connection().address, "b")
+        assert.deepStrictEqual({ ...live }, { b: 1 })
+        assert.deepStrictEqual(log, ["connect a", "connect b"])
+        assert.strictEqual((yield* pool.stats).failed, 0)
+      })
+    )
+
+    it.effect("B1 a connection that opens to an address that is gone by then is closed", () =>
+      Effect.gen(function* () {
+        const { connect, hanging, live } = service()
+        const lists = yield* Queue.unbounded<ReadonlyArray<string>>()
+        const { list, pool } = yield* balance({
+          addresses: Stream.fromQueue(lists),
+          connect: (address) => Effect.uninterruptible(connect(address))
         })
+        const gate = yield* Deferred.make<void>()
+        hanging.set("a", gate)
+        yield* Queue.offer(lists, ["a"])
+        yield* list()
+        const [caller] = yield* borrowMany(pool, 1)
+        yield* Queue.offer(lists, ["b"])
+        yield* settle
+        assert.strictEqual(caller!.state(), "waits")
+        yield* Deferred.succeed(gate, undefined)
+        yield* settle
+        assert.strictEqual(caller!.connection().address, "b")
+        assert.deepStrictEqual({ ...live }, { a: 0, b: 1 })
+      })
+    )
+
+    it.effect("B1 addresses are compared by value", () =>
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const lists = yield* Queue.unbounded<ReadonlyArray<{ readonly host: string; readonly port: number }>>()
+        const pool = yield* BalancePool.make({
+          addresses: Stream.fromQueue(lists),
+          connect: ({ host, port }) => Effect.sync(() => log.push(`${host}:${port}`)),
+          connectionsPerAddress: 1,
+          pool: (connect, { limit }) => CachePool.make({ connect, limit })
+        })
+        for (let i = 0; i < 3; i++) {
+          yield* Queue.offer(lists, [{ host: "a", port: 1 }])
+          yield* settle
+          yield* pool.use(() => Effect.void)
+        }
+        assert.deepStrictEqual(log, ["a:1"])
+      })
+    )
+
+    it.effect("B1 a list that is known from the start is there when the pool is", () =>
+      Effect.gen(function* () {
+        const { pool } = yield* balance({ addresses: Stream.make(["a"]) })
+        assert.strictEqual(Effect.runSync(pool.use(({ address }) => Effect.succeed(address))), "a")
+      })
+    )
+
+    it.effect("B1 connections of a removed address retire where pools hand them to each other", () =>
+      Effect.gen(function* () {
+        const { list, live, pool } = yield* balance({
+          pool: (connect, { limit }) =>
+            NegotiatePool.makeMerged({
+              connect,
+              limit,
+              inspect: () => true,
+              upgrade: (connect) => SharedPool.make({ connect, limit, concurrency: 10, maxSize: 1 }),
+              fallback: (connect) => CachePool.make({ connect, limit })
+            })
+        })
+        yield* list("a")
+        yield* borrowMany(pool, 3)
+        assert.deepStrictEqual({ ...live }, { a: 1 })
+        yield* list("b")
+        const [next] = yield* borrowMany(pool, 1)
+        assert.strictEqual(next!.connection().address, "b")
+      })
     )
 
     it.effect("B1 an address that returns starts clean: not set aside, its old connections not counted", () =>
@@ -380,28 +453,295 @@ describe("BalancePool", () => {
         assert.strictEqual(holder.state(), "has 1")
       })
     )
+
+    it.effect("B4 an address that does not answer is set aside after connectTimeout, and another one tried", () =>
+      Effect.gen(function* () {
+        const { hanging, list, log, pool } = yield* balance({
+          connectTimeout: "2 seconds",
+          setAside: Schedule.spaced("5 seconds")
+        })
+        hanging.set("a", yield* Deferred.make<void>())
+        yield* list("a")
+        const [caller] = yield* borrowMany(pool, 1)
+        yield* list("a", "b")
+        yield* TestClock.adjust("1999 millis")
+        assert.strictEqual(caller!.state(), "waits")
+        yield* TestClock.adjust("1 millis")
+        yield* settle
+        assert.strictEqual(caller!.connection().address, "b")
+        assert.strictEqual((yield* pool.stats).failed, 0)
+        yield* borrowMany(pool, 3)
+        assert.deepStrictEqual(log.slice(1), ["connect b", "connect b", "connect b", "connect b"])
+      })
+    )
+
+    it.effect("B4 a connect that no address answers fails with an error that names the last one", () =>
+      Effect.gen(function* () {
+        const { hanging, list, pool } = yield* balance({ connectTimeout: "2 seconds" })
+        hanging.set("a", yield* Deferred.make<void>())
+        yield* list("a")
+        const call = yield* Effect.forkChild(Effect.flip(pool.use(() => Effect.void)))
+        yield* TestClock.adjust("2 seconds")
+        assert.strictEqual(
+          String(yield* Fiber.join(call)),
+          'TimeoutError: connecting to "a" took longer than connectTimeout (2s)'
+        )
+      })
+    )
+
+    it.effect("B4 nobody fails because of a bad address while the good ones are merely full", () =>
+      Effect.gen(function* () {
+        const { list, log, pool, refusing } = yield* balance({ connectionsPerAddress: 1 })
+        refusing.add("b")
+        yield* list("a", "b")
+        const callers = yield* borrowMany(pool, 4)
+        const [first] = callers
+        assert.deepStrictEqual(states(callers), ["has 1", "waits", "waits", "waits"])
+        // The bad one is tried again each time its pause is over, by one attempt.
+        yield* TestClock.adjust("3 seconds")
+        assert.deepStrictEqual(states(callers), ["has 1", "waits", "waits", "waits"])
+        const tries = log.filter((entry) => entry === "connect b").length
+        assert.isTrue(tries >= 3 && tries <= 5, `${tries} tries`)
+        yield* first!.leave
+        assert.deepStrictEqual(states(callers), ["ok", "has 1", "waits", "waits"])
+        refusing.clear()
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        assert.deepStrictEqual(states(callers), ["ok", "has 1", "has 2", "waits"])
+      })
+    )
+
+    it.effect("B4 callers in line get an address that was set aside as soon as its time is over", () =>
+      Effect.gen(function* () {
+        const { list, pool, refusing } = yield* balance({ connectionsPerAddress: 1 })
+        refusing.add("b")
+        yield* list("a", "b")
+        yield* borrowMany(pool, 1)
+        // Fails at b, or never asked it.
+        const second = yield* borrow<Conn, unknown>(pool as never)
+        refusing.clear()
+        assert.strictEqual(second.state(), "waits")
+        yield* TestClock.adjust("999 millis")
+        assert.strictEqual(second.state(), "waits")
+        yield* TestClock.adjust("1 millis")
+        yield* settle
+        assert.strictEqual(second.connection().address, "b")
+      })
+    )
+
+    it.effect("B4 a schedule without pauses does not make attempts spin", () =>
+      Effect.gen(function* () {
+        const { list, log, pool, refusing } = yield* balance({
+          connectionsPerAddress: 1,
+          setAside: Schedule.forever
+        })
+        refusing.add("b").add("c")
+        yield* list("a", "b", "c")
+        yield* borrowMany(pool, 4)
+        yield* TestClock.adjust("10 millis")
+        assert.isBelow(log.length, 100)
+      })
+    )
   })
 
-  it.effect("A5 interrupting a connect gives its address back", () =>
-    Effect.gen(function* () {
-      const { hanging, list, live, pool } = yield* balance({
-        connectionsPerAddress: 1,
-        pool: (connect, { limit }) => CachePool.make({ connect, limit, onAbandon: "cancel" })
+  describe("observer", () => {
+    /** A balance that writes down what its observer is told. */
+    const observed = (options: Options = {}) =>
+      Effect.gen(function* () {
+        const told: Array<string> = []
+        const note = (name: string) => (address: string) => void told.push(`${name} ${address}`)
+        const made = yield* balance({
+          ...options,
+          observer: {
+            added: note("added"),
+            removed: note("removed"),
+            connecting: note("connecting"),
+            connected: note("connected"),
+            failed: note("failed"),
+            aborted: note("aborted"),
+            disconnected: note("disconnected"),
+            setAside: (address, duration) => void told.push(`set aside ${address} for ${duration}`),
+            back: note("back")
+          }
+        })
+        return { ...made, told, news: () => told.splice(0) }
       })
-      hanging.set("a", yield* Deferred.make<void>())
-      yield* list("a")
-      const [first] = yield* borrowMany(pool, 1)
-      yield* first!.interrupt
-      hanging.clear()
-      const [second] = yield* borrowMany(pool, 1)
-      assert.deepStrictEqual([second!.state(), live], ["has 1", { a: 1 }])
-    })
-  )
 
-  it.effect("A bad connectionsPerAddress is a defect that names the option", () =>
-    Effect.gen(function* () {
-      const exit = yield* Effect.exit(balance({ connectionsPerAddress: 0 }))
-      assert.include(String(exit), "BalancePool: connectionsPerAddress must be an integer of at least 1, got 0")
-    })
-  )
+    it.effect("is told of all that happens to addresses", () =>
+      Effect.gen(function* () {
+        const { hanging, list, news, pool, refusing } = yield* observed()
+        yield* list("a")
+        const [caller] = yield* borrowMany(pool, 1)
+        assert.deepStrictEqual(news(), ["added a", "connecting a", "connected a"])
+        yield* caller!.leave
+        yield* list()
+        assert.deepStrictEqual(news(), ["removed a", "disconnected a"])
+
+        refusing.add("b")
+        yield* list("b")
+        yield* Effect.exit(pool.use(() => Effect.void))
+        assert.deepStrictEqual(news(), ["added b", "connecting b", "failed b", "set aside b for 1000"])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(news(), ["back b"])
+
+        refusing.clear()
+        hanging.set("b", yield* Deferred.make<void>())
+        yield* Effect.forkChild(Effect.exit(pool.use(() => Effect.void)))
+        yield* settle
+        yield* list("c")
+        assert.deepStrictEqual(news(), [
+          "connecting b",
+          "added c",
+          "removed b",
+          "aborted b",
+          "connecting c",
+          "connected c"
+        ])
+      })
+    )
+
+    it.effect("an address that answers although it is set aside is back", () =>
+      Effect.gen(function* () {
+        const { list, news, pool, refusing } = yield* observed({ setAside: Schedule.spaced("1 hour") })
+        refusing.add("a")
+        yield* list("a")
+        yield* Effect.exit(pool.use(() => Effect.void))
+        refusing.clear()
+        yield* TestClock.adjust("100 millis")
+        news()
+        yield* pool.use(() => Effect.void)
+        assert.deepStrictEqual(news(), ["connecting a", "connected a", "back a"])
+      })
+    )
+
+    it.effect("callbacks that throw harm nobody", () =>
+      Effect.gen(function* () {
+        const bad = () => {
+          throw new Error("an observer that throws")
+        }
+        const { list, pool } = yield* balance({
+          observer: { added: bad, removed: bad, connecting: bad, connected: bad, disconnected: bad }
+        })
+        yield* list("a")
+        yield* pool.use(() => Effect.void)
+        yield* list("b")
+        assert.strictEqual(yield* pool.use(({ address }) => Effect.succeed(address)), "b")
+      })
+    )
+  })
+
+  describe("resources", () => {
+    it.effect("A10 a timer for an address that is set aside runs only while somebody waits for it", () =>
+      Effect.gen(function* () {
+        yield* TestClock.adjust("1 milli")
+        const { counted, running } = fiberCounter()
+        const { list, pool, refusing } = yield* counted(balance({ connectionsPerAddress: 1 }))
+        yield* list("a", "b")
+        const idle = running()
+        refusing.add("b").add("a")
+        yield* Effect.exit(pool.use(() => Effect.void))
+        yield* TestClock.adjust("100 millis")
+        assert.strictEqual(running(), idle, "nobody waits")
+        refusing.delete("a")
+        yield* TestClock.adjust("1 second")
+        refusing.add("b")
+        const [holder, waiter] = yield* borrowMany(pool, 2)
+        assert.deepStrictEqual(states([holder!, waiter!]), ["has 1", "waits"])
+        assert.isAbove(running(), idle)
+        yield* holder!.leave
+        yield* waiter!.leave
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual(running(), idle, "nobody waits any more")
+      })
+    )
+
+    it.effect("A8 nothing is left after the scope has closed, whatever was going on", () =>
+      Effect.gen(function* () {
+        yield* TestClock.adjust("1 milli")
+        const { counted, running } = fiberCounter()
+        const scope = yield* Scope.make()
+        const { hanging, list, live, pool, refusing } = yield* counted(
+          Scope.provide(balance({ connectionsPerAddress: 1, observer: { back: () => {} } }), scope)
+        )
+        refusing.add("b")
+        hanging.set("c", yield* Deferred.make<void>())
+        yield* list("a", "b", "c")
+        const callers = yield* borrowMany(pool, 4)
+        yield* Scope.close(scope, Exit.void)
+        yield* settle
+        assert.strictEqual(running(), 0)
+        assert.strictEqual(live["a"], 0)
+        assert.deepStrictEqual(
+          callers.map((c) => c.state()).filter((state) => state !== "Closed"),
+          ["has 1"]
+        )
+      })
+    )
+
+    it.effect("A5 interrupting a connect gives its address back", () =>
+      Effect.gen(function* () {
+        const { hanging, list, live, pool } = yield* balance({
+          connectionsPerAddress: 1,
+          pool: (connect, { limit }) => CachePool.make({ connect, limit, onAbandon: "cancel" })
+        })
+        hanging.set("a", yield* Deferred.make<void>())
+        yield* list("a")
+        const [first] = yield* borrowMany(pool, 1)
+        yield* first!.interrupt
+        hanging.clear()
+        const [second] = yield* borrowMany(pool, 1)
+        assert.deepStrictEqual([second!.state(), { ...live }], ["has 1", { a: 1 }])
+      })
+    )
+
+    it.effect("limit is shared with other pools, and asked only where an address has room", () =>
+      Effect.gen(function* () {
+        const limit = yield* ConnectionLimit.make({ max: 2 })
+        const other = yield* CachePool.make({ connect: () => Effect.succeed({ id: 0 }), limit })
+        const { list, pool } = yield* balance({ limit, connectionsPerAddress: 1 })
+        yield* list("a")
+        const callers = yield* borrowMany(pool, 2)
+        assert.deepStrictEqual(states(callers), ["has 1", "waits"])
+        assert.deepStrictEqual(yield* limit.stats, { max: 2, used: 1, waiting: 0 })
+        const foreign = yield* borrow(other)
+        yield* list("a", "b")
+        assert.deepStrictEqual([states(callers), foreign.state()], [["has 1", "waits"], "has 0"])
+        assert.strictEqual((yield* limit.stats).waiting, 1)
+        yield* foreign.leave
+        assert.deepStrictEqual(states(callers), ["has 1", "has 2"])
+      })
+    )
+  })
+
+  describe("make", () => {
+    it.effect("a bad option is a defect that names it", () =>
+      Effect.gen(function* () {
+        const say = (options: Options) => Effect.map(Effect.exit(balance(options)), String)
+        assert.include(
+          yield* say({ connectionsPerAddress: 0 }),
+          "BalancePool: connectionsPerAddress must be an integer of at least 1, got 0"
+        )
+        assert.include(
+          yield* say({ connectTimeout: 0 }),
+          "BalancePool: connectTimeout must be a duration longer than zero, got 0"
+        )
+      })
+    )
+
+    it.effect("layer provides a balance", () =>
+      Effect.gen(function* () {
+        const { connect } = service()
+        class Service extends Context.Service<Service, ConnectionPool<void, Conn, string | TimeoutError>>()(
+          "Service"
+        ) {}
+        const layer = BalancePool.layer(Service, {
+          addresses: Stream.make(["a"]),
+          connect,
+          pool: (connect, { limit }) => CachePool.make({ connect, limit })
+        })
+        const program = Effect.flatMap(Service, (pool) => pool.use(({ address }) => Effect.succeed(address)))
+        assert.strictEqual(yield* Effect.provide(program, layer), "a")
+      })
+    )
+  })
 })

@@ -6,8 +6,10 @@ import type { Cause } from "effect/Cause"
 import type { Clock } from "effect/Clock"
 import * as MutableHashMap from "effect/MutableHashMap"
 import type { Schedule } from "effect/Schedule"
-import type { Run } from "./alarm.ts"
+import type { AddressObserver } from "../BalancePool.ts"
+import { monotonic, type Run } from "./alarm.ts"
 import { Backoff } from "./backoff.ts"
+import { Observers } from "./observers.ts"
 
 /** One address, for as long as it stays in the list. One that returns starts clean, with a new entry. */
 export class Entry<Addr> {
@@ -16,22 +18,53 @@ export class Entry<Addr> {
   /** Open and connecting ones. */
   connections = 0
   removed = false
+  /** Set aside, and nobody was told yet that it is back. */
+  aside = false
+  /** Called when it leaves the list. */
+  readonly leaving = new Set<() => void>()
 
-  constructor(address: Addr, backoff: Backoff<unknown>) {
+  constructor(address: Addr, backoff: (self: Entry<Addr>) => Backoff<unknown>) {
     this.address = address
-    this.backoff = backoff
+    this.backoff = backoff(this)
   }
 }
 
+/** What happens to addresses, with the arguments of an {@link AddressObserver}. */
+type Callbacks<Addr> = Required<{
+  readonly [K in keyof AddressObserver<Addr, unknown>]: NonNullable<AddressObserver<Addr, unknown>[K]>
+}>
+
 export class AddressBook<Addr> {
   private readonly entries = MutableHashMap.empty<Addr, Entry<Addr>>()
+  /** How many connections addresses still have that have left the list. */
+  private readonly left = MutableHashMap.empty<Addr, number>()
   private readonly listeners = new Set<() => void>()
   private readonly cap: number
-  private readonly makeBackoff: () => Backoff<unknown>
+  private readonly schedule: Schedule<unknown, Cause<unknown>>
+  private readonly run: Run
+  private readonly clock: Clock
+  private readonly observer: AddressObserver<Addr, unknown> | undefined
+  private readonly observers: Observers
+  /** How many wait for an address that can take a connection. */
+  private demand = 0
 
-  constructor(cap: number, schedule: Schedule<unknown, Cause<unknown>>, run: Run, clock: Clock) {
+  constructor(
+    cap: number,
+    schedule: Schedule<unknown, Cause<unknown>>,
+    run: Run,
+    clock: Clock,
+    observer: AddressObserver<Addr, unknown> | undefined
+  ) {
     this.cap = cap
-    this.makeBackoff = () => new Backoff<unknown>(schedule, run, clock, () => {})
+    this.schedule = schedule
+    this.run = run
+    this.clock = clock
+    this.observer = observer
+    this.observers = new Observers(run)
+  }
+
+  get size(): number {
+    return MutableHashMap.size(this.entries)
   }
 
   /** Takes over a list; returns whether an address is gone. */
@@ -39,43 +72,145 @@ export class AddressBook<Addr> {
     const old = new Map(Array.from(this.entries))
     for (const address of list) {
       const found = MutableHashMap.get(this.entries, address)
-      if (found._tag === "None") MutableHashMap.set(this.entries, address, new Entry(address, this.makeBackoff()))
-      else old.delete(found.value.address)
+      if (found._tag === "Some") old.delete(found.value.address)
+      else {
+        MutableHashMap.set(this.entries, address, new Entry(address, this.backoff))
+        this.tell("added", address)
+      }
     }
-    for (const [address, entry] of old) {
-      entry.removed = true
-      entry.backoff.stop()
-      MutableHashMap.remove(this.entries, address)
-    }
+    for (const entry of old.values()) this.remove(entry)
     this.changed()
     return old.size > 0
   }
 
+  private remove(entry: Entry<Addr>): void {
+    entry.removed = true
+    entry.backoff.stop()
+    MutableHashMap.remove(this.entries, entry.address)
+    if (entry.connections > 0) this.countLeft(entry.address, entry.connections)
+    this.tell("removed", entry.address)
+    for (const leave of Array.from(entry.leaving)) leave()
+  }
+
+  /** Whether an address has left the list while connections to it are open. */
+  hasLeft(address: Addr): boolean {
+    return (
+      MutableHashMap.size(this.left) > 0 &&
+      MutableHashMap.has(this.left, address) &&
+      !MutableHashMap.has(this.entries, address)
+    )
+  }
+
+  // ---------------------------------------------------------------------------
+  // Choosing
+  // ---------------------------------------------------------------------------
+
   /**
-   * The address to connect to next, of those not tried yet: the one with the
-   * fewest connections, ties at random. If all are set aside, the one that is
-   * back first, so that one always stays eligible.
+   * The address to connect to next, of those with room that were not tried yet:
+   * the one with the fewest connections, ties at random. If all that there are
+   * are set aside, the one that is back first, so that one always stays
+   * eligible; but not for an attempt that has `failed` already.
    */
-  choose(tried: ReadonlySet<Entry<Addr>>, random: () => number): Entry<Addr> | undefined {
+  choose(tried: ReadonlySet<Entry<Addr>>, failed: boolean, random: () => number): Entry<Addr> | undefined {
     let best: Array<Entry<Addr>> = []
     let first: Entry<Addr> | undefined
+    let someUp = false
     for (const entry of MutableHashMap.values(this.entries)) {
+      const aside = this.isAside(entry)
+      if (!aside) someUp = true
       if (tried.has(entry) || entry.connections >= this.cap) continue
-      if (entry.backoff.resting) {
+      if (aside) {
         if (first === undefined || entry.backoff.restsUntil < first.backoff.restsUntil) first = entry
       } else if (best.length === 0 || entry.connections < best[0]!.connections) best = [entry]
       else if (entry.connections === best[0]!.connections) best.push(entry)
     }
-    return best.length > 0 ? best[Math.floor(random() * best.length)] : tried.size === 0 ? first : undefined
+    if (best.length > 0) return best[Math.floor(random() * best.length)]
+    return someUp || failed ? undefined : first
   }
 
-  /** Whether a connect could start. */
-  get hasRoom(): boolean {
-    for (const entry of MutableHashMap.values(this.entries)) if (entry.connections < this.cap) return true
+  /** Whether an address that was not tried is worth waiting for, although it has no room. */
+  isWorthWaiting(tried: ReadonlySet<Entry<Addr>>): boolean {
+    for (const entry of MutableHashMap.values(this.entries)) if (!tried.has(entry) && !this.isAside(entry)) return true
     return false
   }
 
-  onChange(listener: () => void): () => void {
+  /** Whether a connect could start: at one that is set aside only where all are. */
+  get hasRoom(): boolean {
+    let someUp = false
+    let room = false
+    for (const entry of MutableHashMap.values(this.entries)) {
+      const aside = this.isAside(entry)
+      if (!aside) someUp = true
+      if (entry.connections >= this.cap) continue
+      if (!aside) return true
+      room = true
+    }
+    return room && !someUp
+  }
+
+  // ---------------------------------------------------------------------------
+  // Connecting
+  // ---------------------------------------------------------------------------
+
+  occupy(entry: Entry<Addr>): void {
+    entry.connections++
+    if (entry.removed) this.countLeft(entry.address, 1)
+  }
+
+  vacate(entry: Entry<Addr>): void {
+    entry.connections--
+    if (entry.removed) this.countLeft(entry.address, -1)
+    this.changed()
+  }
+
+  failed(entry: Entry<Addr>, cause: Cause<unknown>): void {
+    if (entry.removed) return
+    entry.backoff.failure(cause)
+    // Even where the schedule says 0: attempts that wait for each other would spin.
+    entry.backoff.atLeast(1)
+    entry.backoff.wake(this.mustRing)
+    if (entry.aside) return
+    entry.aside = true
+    this.tell("setAside", entry.address, entry.backoff.restsUntil - monotonic(this.clock), cause)
+  }
+
+  succeeded(entry: Entry<Addr>): void {
+    if (entry.removed) return
+    entry.backoff.success()
+    this.isAside(entry)
+  }
+
+  /** Tells when it is over. */
+  private isAside(entry: Entry<Addr>): boolean {
+    if (entry.backoff.resting) return true
+    if (entry.aside) {
+      entry.aside = false
+      this.tell("back", entry.address)
+    }
+    return false
+  }
+
+  private readonly backoff = (entry: Entry<Addr>): Backoff<unknown> =>
+    new Backoff<unknown>(this.schedule, this.run, this.clock, () => {
+      // The schedule took its time to say how long.
+      if (entry.backoff.resting) return entry.backoff.wake(this.mustRing)
+      this.isAside(entry)
+      this.changed()
+    })
+
+  private countLeft(address: Addr, change: number): void {
+    const before = MutableHashMap.get(this.left, address)
+    const count = (before._tag === "Some" ? before.value : 0) + change
+    if (count > 0) MutableHashMap.set(this.left, address, count)
+    else MutableHashMap.remove(this.left, address)
+  }
+
+  // ---------------------------------------------------------------------------
+  // Waiting
+  // ---------------------------------------------------------------------------
+
+  /** Returns how to stop listening, which is true once. */
+  onChange(listener: () => void): () => boolean {
     this.listeners.add(listener)
     return () => this.listeners.delete(listener)
   }
@@ -83,5 +218,26 @@ export class AddressBook<Addr> {
   /** There may be room where there was none. */
   changed(): void {
     for (const listener of Array.from(this.listeners)) listener()
+  }
+
+  /** Timers for the return of addresses that are set aside run only while somebody waits for one. */
+  wanted(change: 1 | -1): void {
+    const rang = this.mustRing
+    this.demand += change
+    if (this.mustRing === rang) return
+    for (const entry of MutableHashMap.values(this.entries)) entry.backoff.wake(!rang)
+  }
+
+  private get mustRing(): boolean {
+    return this.demand > 0 || this.observer?.back !== undefined
+  }
+
+  close(): void {
+    for (const entry of MutableHashMap.values(this.entries)) entry.backoff.stop()
+  }
+
+  tell<K extends keyof Callbacks<Addr>>(name: K, ...args: Parameters<Callbacks<Addr>[K]>): void {
+    const callback = this.observer?.[name] as ((...args: Array<unknown>) => void) | undefined
+    if (callback !== undefined) this.observers.isolate(() => callback.apply(this.observer, args))
   }
 }

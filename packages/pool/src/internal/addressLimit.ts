@@ -23,21 +23,42 @@ export class AddressLimit implements ConnectionLimit {
   readonly transfer = (f: () => void): void => (this.outer === undefined ? f() : this.outer.transfer(f))
 
   readonly join = (member: Member): Share => {
+    const { book } = this
     const outer = this.outer?.join(member)
     // Not only when it wants: the pool may be below its minSize.
-    const stop = this.book.onChange(() => member.offered())
+    const stop = book.onChange(() => member.offered())
+    const wants = demand(book)
+    const hopes = demand(book)
     return {
-      take: () => this.book.hasRoom && (outer === undefined || outer.take()),
+      take: () => book.hasRoom && (outer === undefined || outer.take()),
       takeOver: () => outer?.takeOver(),
       release: () => outer?.release(),
       // Another pool's place would be of no use without an address.
-      want: (yes) => outer?.want(yes && this.book.hasRoom),
-      hope: (yes) => outer?.hope(yes && this.book.hasRoom),
+      want: (yes) => {
+        wants(yes)
+        outer?.want(yes && book.hasRoom)
+      },
+      hope: (yes) => {
+        hopes(yes)
+        outer?.hope(yes && book.hasRoom)
+      },
       yields: (needed) => outer !== undefined && outer.yields(needed),
       leave: () => {
+        wants(false)
+        hopes(false)
         stop()
         outer?.leave()
       }
     }
+  }
+}
+
+/** Counts one party that waits for an address, or not. */
+const demand = (book: AddressBook<unknown>): ((yes: boolean) => void) => {
+  let counted = false
+  return (yes) => {
+    if (yes === counted) return
+    counted = yes
+    book.wanted(yes ? 1 : -1)
   }
 }
