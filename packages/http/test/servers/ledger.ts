@@ -1,0 +1,135 @@
+/** Strict accounts of requests: what became of each here, and how often the server did it. */
+import { assert } from "@effect/vitest"
+import type { HttpRequest, HttpResponse } from "@poolkit/http/HttpConnection"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+
+/** One request, as a server logged it. */
+export interface Seen {
+  readonly method: string
+  readonly path: string
+  readonly status: number
+  /** Unique among all connections of that server. */
+  readonly connection: string
+  readonly protocol: string
+}
+
+/** Sends over some pool. */
+export type Send = (request: HttpRequest) => Effect.Effect<HttpResponse, unknown, Scope.Scope>
+
+/** How a server is asked, and what it answers. */
+export interface Dialect {
+  readonly path: (id: number, method: Method) => string
+  /** Asserts that this is the answer to that request and to no other. */
+  readonly check: (request: HttpRequest, response: HttpResponse, text: string) => void
+}
+
+export type Method = "GET" | "POST"
+
+interface Entry {
+  readonly method: Method
+  /** `undefined` until it settled. */
+  outcome: "answered" | "failed" | undefined
+}
+
+export interface Summary {
+  readonly requests: number
+  readonly answered: number
+  /** Failures of idempotent requests, and of others. */
+  readonly failedGets: number
+  readonly failedPosts: number
+  /** Requests that the server did twice. */
+  readonly repeated: number
+  readonly errors: Readonly<Record<string, number>>
+}
+
+export class Ledger {
+  private readonly entries = new Map<string, Entry>()
+  private readonly errors: Record<string, number> = {}
+  private readonly send: Send
+  private readonly dialect: Dialect
+
+  constructor(send: Send, dialect: Dialect) {
+    this.send = send
+    this.dialect = dialect
+  }
+
+  get requests(): number {
+    return this.entries.size
+  }
+
+  /** Sends one request with a path that no other has, reads the answer to its end and tells whether it came. */
+  request(method: Method, send = this.send): Effect.Effect<boolean> {
+    return Effect.suspend(() => {
+      const path = this.dialect.path(this.entries.size + 1, method)
+      const entry: Entry = { method, outcome: undefined }
+      assert.isFalse(this.entries.has(path))
+      this.entries.set(path, entry)
+      const request: HttpRequest = { method, path, ...(method === "POST" && { body: `body of ${path}` }) }
+      const exchange = Effect.scoped(
+        Effect.flatMap(send(request), (response) =>
+          Effect.map(response.text, (text) => this.dialect.check(request, response, text))
+        )
+      )
+      return Effect.flatMap(Effect.exit(exchange), (exit) => {
+        assert.isUndefined(entry.outcome, `${path} settled twice`)
+        entry.outcome = Exit.isSuccess(exit) ? "answered" : "failed"
+        if (Exit.isSuccess(exit)) return Effect.succeed(true)
+        // A defect is a flaw of the test or of the library, never an outcome.
+        const error = Cause.findError(exit.cause)
+        if (Result.isFailure(error)) return Effect.failCause(error.failure)
+        const name = nameOf(error.success)
+        this.errors[name] = (this.errors[name] ?? 0) + 1
+        return Effect.succeed(false)
+      })
+    })
+  }
+
+  /** Callers that send one request after the other, with pauses of up to 10 ms, until `over`. */
+  load(options: { callers: number; methods: ReadonlyArray<Method>; over: () => boolean }): Effect.Effect<void> {
+    const { callers, methods, over } = options
+    const caller = (index: number) =>
+      Effect.gen({ self: this }, function* () {
+        for (let i = index; !over(); i++) {
+          yield* this.request(methods[i % methods.length]!)
+          yield* Effect.sleep((i * 7) % 11)
+        }
+      })
+    return Effect.forEach(
+      Array.from({ length: callers }, (_, i) => i),
+      caller,
+      { concurrency: callers, discard: true }
+    )
+  }
+
+  /** Compares with what the server saw. Holds whatever happened; failures are the test's to judge. */
+  settle(seen: ReadonlyArray<Seen>): Summary {
+    const done = new Map<string, number>()
+    for (const { method, path } of seen) {
+      const entry = this.entries.get(path)
+      assert.strictEqual(method, entry?.method, `the server saw ${method} ${path}`)
+      done.set(path, (done.get(path) ?? 0) + 1)
+    }
+    const summary = { requests: this.requests, answered: 0, failedGets: 0, failedPosts: 0, repeated: 0 }
+    for (const [path, { method, outcome }] of this.entries) {
+      const times = done.get(path) ?? 0
+      assert.isDefined(outcome, `${path} never settled`)
+      if (outcome === "answered") {
+        summary.answered++
+        assert.isAtLeast(times, 1, `${path} was answered and never done`)
+      } else summary[method === "POST" ? "failedPosts" : "failedGets"]++
+      assert.isAtMost(times, method === "POST" ? 1 : 2, `${path} was done too often`)
+      if (times > 1) summary.repeated++
+    }
+    return { ...summary, errors: this.errors }
+  }
+}
+
+const nameOf = (error: unknown): string => {
+  if (typeof error !== "object" || error === null) return String(error)
+  const { _tag, reason } = error as { readonly _tag?: string; readonly reason?: { readonly _tag?: string } }
+  return [_tag ?? String(error), reason?._tag].filter((part) => part !== undefined).join("/")
+}
