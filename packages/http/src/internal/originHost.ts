@@ -27,15 +27,19 @@ export const canonicalHost = (hostname: string): string => {
 
 /** `host`, `host:port`, an IPv6 address with or, where no port follows, without brackets. */
 export const parseEndpoint = (name: string, text: string, defaultPort: number): Endpoint => {
-  if (Net.isIPv6(text) && !text.includes("%")) return { host: hostOf(name, `[${text}]`), port: defaultPort }
-  const [, host = "", port] = /^(\[[^\]]*\]|[^:]*)(?::(\d{1,5}))?$/.exec(text) ?? []
-  return { host: hostOf(name, host), port: port === undefined ? defaultPort : portOf(name, Number(port)) }
+  const [, host = "", port] = (Net.isIPv6(text) ? undefined : /^(\[[^\]]*\]|[^:]*):(\d{1,5})$/.exec(text)) ?? [
+    text,
+    text
+  ]
+  return { host: parseHost(name, host), port: port === undefined ? defaultPort : portOf(name, Number(port)) }
 }
 
-const hostOf = (name: string, host: string): string => {
-  // What would end the host in a URL would let something else in.
-  const url = host === "" || /[/\\?#@]/.test(host) ? null : URL.parse(`http://${host}/`)
-  if (url === null) throw invalid(`${name} must be a host or an address, with or without a port`)
+/** A name or an address, IPv6 with or without brackets. */
+export const parseHost = (name: string, text: string): string => {
+  const host = Net.isIPv6(text) ? `[${text}]` : text
+  // What ends the host in a URL would let something else in.
+  const url = /^(?:\[[^\]]*\]|[^/\\?#@:[\]]+)$/.test(host) ? URL.parse(`http://${host}/`) : null
+  if (url === null) throw invalid(`${name} is not a host name or an address`)
   return canonicalHost(url.hostname)
 }
 
@@ -46,9 +50,8 @@ export const portOf = (name: string, port: number): number => {
 
 /** An IP address in the form that the URL parser gives it. */
 export const canonicalAddress = (name: string, address: string): string => {
-  const family = typeof address === "string" && !address.includes("%") ? Net.isIP(address) : 0
-  if (family === 0) throw invalid(`${name} must be an IP address`)
-  return family === 4 ? address : hostOf(name, `[${address}]`)
+  if (Net.isIPv4(address) || Net.isIPv6(address)) return parseHost(name, address)
+  throw invalid(`${name} must be an IP address`)
 }
 
 /** `host:port` as it stands in a URL or a `Host` header, without `defaultPort`. */

@@ -1,6 +1,6 @@
 /** The TLS part of an origin: checked, copied, and taken apart for comparison. */
 import type { TlsOptions } from "../SocketConnector.ts"
-import { invalid } from "./originHost.ts"
+import { invalid, parseHost } from "./originHost.ts"
 
 /** What can be compared with `Object.is`. */
 export type Part = string | number | boolean | undefined | ((...args: Array<never>) => unknown)
@@ -62,7 +62,11 @@ const text = scalar("a string", isString)
 
 /** One rule for each attribute: one that has none cannot be given, and so cannot be missing from the key. */
 const rules: { readonly [K in Key]-?: Rule } = {
-  servername: scalar("a host name", (value) => isString(value) && value !== "" && !value.includes("\0")),
+  servername: {
+    ...text,
+    expected: "a host name",
+    copy: (value) => (isString(value) ? parseHost("tls.servername", value) : undefined)
+  },
   ca: material(),
   cert: material(),
   key: material("pem"),
