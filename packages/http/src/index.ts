@@ -1,5 +1,6 @@
 export * as Http1Connection from "./Http1Connection.ts"
 export * as Http1Pool from "./Http1Pool.ts"
+export * as Http2Connection from "./Http2Connection.ts"
 export * as HttpConnection from "./HttpConnection.ts"
 export * as HttpError from "./HttpError.ts"
 export * as HttpPool from "./HttpPool.ts"

@@ -36,6 +36,11 @@ export class Watchdog {
     this.timer?.refresh()
   }
 
+  /** From now until the next `watch` it does not keep the process alive. */
+  unref(): void {
+    this.timer?.unref()
+  }
+
   stop(): void {
     clearTimeout(this.timer)
     clearImmediate(this.verdict)
