@@ -34,7 +34,13 @@ export const http2Server = (
 ): Effect.Effect<Http2Server> =>
   Effect.callback((resume) => {
     const { secure = false, ...rest } = options
-    const server = secure ? Http2.createSecureServer({ ...rest, ...certificates.server }) : Http2.createServer(rest)
+    const handle: OnStream = (stream, headers) => {
+      stream.on("error", () => {})
+      onStream(stream, headers)
+    }
+    const server = secure
+      ? Http2.createSecureServer({ ...rest, ...certificates.server }).on("stream", handle)
+      : Http2.createServer(rest).on("stream", handle)
     const sessions: Array<Http2.ServerHttp2Session> = []
     let accepted = 0
     oracle.server(server)
@@ -45,10 +51,6 @@ export const http2Server = (
     })
     // Resets and lost connections are what tests are about.
     server.on("sessionError", () => {})
-    server.on("stream", (stream, headers) => {
-      stream.on("error", () => {})
-      onStream(stream, headers)
-    })
     const session = Effect.suspend(() => (sessions.length > 0 ? Effect.void : once(server, "session"))).pipe(
       Effect.map(() => sessions.at(-1)!)
     )
