@@ -3,9 +3,11 @@
  */
 import { NodeHttpClient } from "@effect/platform-node"
 import { describe } from "@effect/vitest"
+import * as HttpPool from "@poolkit/http/HttpPool"
+import * as PooledHttpClient from "@poolkit/http/PooledHttpClient"
 import * as Effect from "effect/Effect"
 import { HttpClient, type HttpClientError } from "effect/http"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import type * as Net from "node:net"
@@ -63,8 +65,15 @@ export const forEachClient = (
 }
 
 const subjects = (oracle: LeakOracle): ReadonlyArray<Subject> => [
-  subject(oracle, { name: "layerUndici", pooled: false, protocol: "http/1.1", layer: NodeHttpClient.layerUndici })
+  subject(oracle, { name: "layerUndici", pooled: false, protocol: "http/1.1", layer: NodeHttpClient.layerUndici }),
+  subject(oracle, { name: "PooledHttpClient", pooled: true, protocol: "http/1.1", layer: pooled(oracle) })
 ]
+
+const pooled = (oracle: LeakOracle, options?: HttpPool.HttpPoolOptions): Layer.Layer<HttpClient.HttpClient> =>
+  Layer.provide(
+    PooledHttpClient.layerPool(),
+    Layer.effect(HttpPool.HttpPool, Effect.map(HttpPool.make(options), oracle.pool))
+  )
 
 const subject = (oracle: LeakOracle, given: Pick<Subject, "name" | "pooled" | "protocol" | "layer">): Subject => ({
   ...given,
