@@ -38,6 +38,12 @@ export class Board {
   }
 }
 
+/** Ends a connection by a TCP reset. Node leaks a socket that is reset while it shuts down: then only closes it. */
+export const reset = (socket: Net.Socket): void => {
+  if (socket.writable) socket.resetAndDestroy()
+  else socket.destroy()
+}
+
 interface Listening {
   readonly server: Net.Server
   readonly sockets: Set<Net.Socket>
@@ -45,7 +51,8 @@ interface Listening {
   readonly board: Board
 }
 
-const tell = (report: Report): void => void process.send?.(report)
+/** The parent may have gone, which `disconnect` deals with. */
+const tell = (report: Report): void => void process.send?.(report, undefined, undefined, () => {})
 
 const listen = <Scenario>(
   order: Extract<Order<Scenario>, { readonly order: "listen" }>,
@@ -99,6 +106,8 @@ export const runChild = <Scenario>(accept: (scenario: Scenario) => (seat: Seat) 
         target?.signals.add(order.name)
         return target?.board.changed()
       }
+      case "sync":
+        return tell({ report: "synced", server: order.server })
       case "close": {
         const target = servers.get(order.server)
         servers.delete(order.server)

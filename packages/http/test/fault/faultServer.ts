@@ -16,6 +16,8 @@ export interface Listening {
   readonly until: (what: Fact["what"], count: number) => Effect.Effect<void>
   readonly count: (what: Fact["what"]) => number
   readonly signal: (name: string) => void
+  /** Waits for what the server has seen by now: its answers travel faster than its reports. */
+  readonly sync: Effect.Effect<void>
   /** Facts of one kind, over all connections. */
   readonly facts: <W extends Fact["what"]>(what: W) => ReadonlyArray<Extract<Fact, { readonly what: W }>>
 }
@@ -34,6 +36,7 @@ class Server implements Listening {
   readonly id: number
   readonly waiting = new Set<() => void>()
   left: number | undefined
+  syncs = 0
   private readonly tell: (order: Order<never>) => void
   private readonly tally = new Map<Fact["what"], number>()
 
@@ -66,6 +69,15 @@ class Server implements Listening {
   signal(name: string): void {
     this.tell({ order: "signal", server: this.id, name })
   }
+
+  readonly sync: Effect.Effect<void> = Effect.suspend(() => {
+    const next = this.syncs + 1
+    this.tell({ order: "sync", server: this.id })
+    return this.report(
+      () => this.syncs >= next,
+      () => ": an answer"
+    )
+  })
 
   /** Waits for a report after which `condition` holds. */
   report(condition: () => boolean, what: () => string): Effect.Effect<void> {
@@ -104,6 +116,7 @@ export const startFaultServer = <Scenario>(file: string): FaultServer<Scenario> 
     if (server === undefined) return
     if (report.report === "listening") server.port = report.port
     else if (report.report === "closed") server.left = report.open
+    else if (report.report === "synced") server.syncs++
     else {
       server.add({ connection: report.connection, fact: report.fact })
       if (report.fact.what === "open") counts.connections++

@@ -3,7 +3,7 @@
  * scenario says, right or wrong.
  */
 import { TLSSocket } from "node:tls"
-import { runChild, type Seat } from "./child.ts"
+import { reset, runChild, type Seat } from "./child.ts"
 import { type Head, RequestReader } from "./http1Requests.ts"
 import { type Barrier, type Http1Scenario, ok, type Script, type Step } from "./http1Script.ts"
 
@@ -87,8 +87,7 @@ class Connection {
       case "fin":
         return void socket.end()
       case "cut":
-        // A TLS socket has no reset of its own.
-        return void socket.resetAndDestroy()
+        return reset(socket)
       case "deaf":
         return void socket.pause()
       case "renegotiate":

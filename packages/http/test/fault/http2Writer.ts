@@ -1,5 +1,5 @@
 /** What the HTTP/2 fault server sends: the steps of its scripts as frames. */
-import type { Board, Seat } from "./child.ts"
+import { type Board, reset, type Seat } from "./child.ts"
 import { Flag, frame, FrameType, maxStreamId, settingsPayload, words } from "./frames.ts"
 import { encode, type Field } from "./hpack.ts"
 import type { Step } from "./http2Script.ts"
@@ -92,7 +92,7 @@ export class Writer {
         return void socket.end()
       case "cut":
         this.flush()
-        return void socket.resetAndDestroy()
+        return reset(socket)
       case "deaf":
         this.flush()
         this.isDeaf = true

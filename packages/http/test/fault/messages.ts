@@ -13,6 +13,7 @@ export interface ServerTls extends Pick<TlsOptions, "maxVersion" | "rejectUnauth
 export type Order<Scenario> =
   | { readonly order: "listen"; readonly server: number; readonly scenario: Scenario; readonly tls?: ServerTls }
   | { readonly order: "signal"; readonly server: number; readonly name: string }
+  | { readonly order: "sync"; readonly server: number }
   | { readonly order: "close"; readonly server: number }
 
 /**
@@ -48,4 +49,5 @@ export interface Seen {
 export type Report =
   | { readonly report: "listening"; readonly server: number; readonly port: number }
   | ({ readonly report: "fact"; readonly server: number } & Seen)
+  | { readonly report: "synced"; readonly server: number }
   | { readonly report: "closed"; readonly server: number; readonly open: number }
