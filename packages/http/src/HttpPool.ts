@@ -17,6 +17,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { Http1Options } from "./Http1Connection.ts"
+import type { Http2Options } from "./Http2Connection.ts"
 import type { HttpConnection, HttpRequest, HttpResponse } from "./HttpConnection.ts"
 import { HttpError, InvalidRequest } from "./HttpError.ts"
 import { execute } from "./HttpRequest.ts"
@@ -65,6 +66,7 @@ export interface ConnectorOptions {
   /** DNS, TCP and TLS together. Default 10 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
   readonly http1?: Omit<Http1Options, "authority"> | undefined
+  readonly http2?: Omit<Http2Options, "authority"> | undefined
 }
 
 /**

@@ -5,12 +5,14 @@ import type * as Scope from "effect/Scope"
 import type * as Net from "node:net"
 import { TLSSocket } from "node:tls"
 import * as Http1Connection from "../Http1Connection.ts"
+import * as Http2Connection from "../Http2Connection.ts"
 import type { HttpConnection } from "../HttpConnection.ts"
 import type { ConnectorOptions } from "../HttpPool.ts"
 import { type Origin, reveal } from "../Origin.ts"
 import * as SocketConnector from "../SocketConnector.ts"
-import { SocketError, Tls } from "../SocketError.ts"
-import { resolve } from "./http1Options.ts"
+import type { SocketError } from "../SocketError.ts"
+import { resolve as resolve1 } from "./http1Options.ts"
+import { resolve as resolve2 } from "./http2Options.ts"
 import { millis } from "./options.ts"
 import { parseEndpoint } from "./originHost.ts"
 import { copyTls } from "./originTls.ts"
@@ -18,7 +20,7 @@ import { copyTls } from "./originTls.ts"
 type Protocols = NonNullable<ConnectorOptions["protocols"]>
 
 const offers: { readonly [P in Protocols]: ReadonlyArray<string> } = {
-  auto: ["http/1.1"],
+  auto: ["h2", "http/1.1"],
   http1: ["http/1.1"],
   http2: ["h2"]
 }
@@ -32,18 +34,19 @@ export const offered = (origin: Origin, protocols: Protocols = "auto"): Readonly
 export const makeConnector = (
   options: ConnectorOptions
 ): Connector<Origin, HttpConnection, SocketError, Scope.Scope> => {
-  const { connectTimeout, http1 = {}, protocols = "auto" } = options
+  const { connectTimeout, http1 = {}, http2 = {}, protocols = "auto" } = options
   if (!Object.hasOwn(offers, protocols)) {
     throw new RangeError(`HttpPool: protocols must be "auto", "http1" or "http2", got ${JSON.stringify(protocols)}`)
   }
   millis("HttpPool", "connectTimeout", connectTimeout, 0)
-  resolve(http1)
+  resolve1(http1)
+  resolve2(http2)
   const tls = copyTls(options.tls ?? {})
   return (origin) =>
     Effect.suspend(() => {
-      const protocol = offered(origin, protocols)
-      const connect = dial(origin, { ...tls, alpn: protocol }, connectTimeout)
-      return Effect.flatMap(connect(), (socket) => speak(socket, origin, protocol, options))
+      const offer = offered(origin, protocols)
+      const connect = dial(origin, { ...tls, alpn: offer }, connectTimeout)
+      return Effect.flatMap(connect(), (socket) => speak(socket, origin, offer, options))
     })
 }
 
@@ -64,13 +67,13 @@ const dial = (
 const speak = (
   socket: Net.Socket,
   origin: Origin,
-  protocol: ReadonlyArray<string>,
-  { http1 }: ConnectorOptions
+  protocols: ReadonlyArray<string>,
+  options: ConnectorOptions
 ): Effect.Effect<HttpConnection, SocketError, Scope.Scope> => {
-  const agreed = socket instanceof TLSSocket ? socket.alpnProtocol : protocol[0]
   const { authority } = origin
-  if (agreed !== "h2" && (protocol.length === 0 || protocol.includes("http/1.1"))) {
-    return Http1Connection.make(socket, { ...http1, authority })
-  }
-  return Effect.fail(new SocketError({ endpoint: authority, reason: new Tls({ code: "NO_APPLICATION_PROTOCOL" }) }))
+  const agreed = socket instanceof TLSSocket ? socket.alpnProtocol : protocols[0]
+  // A server that does not know ALPN speaks HTTP/1.1, which is no use where only HTTP/2 was asked for.
+  return agreed !== "h2" && (protocols.length === 0 || protocols.includes("http/1.1"))
+    ? Http1Connection.make(socket, { ...options.http1, authority })
+    : Http2Connection.make(socket, { ...options.http2, authority })
 }
