@@ -1,7 +1,10 @@
 /** Clients of the fault servers. */
 import * as Http1Pool from "@poolkit/http/Http1Pool"
+import * as Http2Connection from "@poolkit/http/Http2Connection"
 import type * as HttpConnection from "@poolkit/http/HttpConnection"
 import * as HttpRequest from "@poolkit/http/HttpRequest"
+import * as SocketConnector from "@poolkit/http/SocketConnector"
+import * as SharedPool from "@poolkit/pool/SharedPool"
 import type { ConnectionPool } from "@poolkit/pool/ConnectionPool"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -45,3 +48,26 @@ export const stall = (millis: number): void => {
 /** How often the server saw a request with this path. */
 export const times = (server: Listening, path: string): number =>
   server.facts("request").filter((request) => request.path === path).length
+
+export const http2Connection = (server: Listening, options?: Http2Connection.Http2Options) =>
+  Effect.flatMap(SocketConnector.tcp({ host: "127.0.0.1", port: server.port })(), (socket) =>
+    Http2Connection.make(socket, options)
+  )
+
+export const http2Pool = (
+  oracle: LeakOracle,
+  server: Listening,
+  options: Http2Connection.Http2Options & { readonly maxSize?: number } = {}
+) => {
+  const { maxSize = 2, ...http2 } = options
+  return Effect.map(
+    SharedPool.make({
+      connect: () => http2Connection(server, http2),
+      maxSize,
+      concurrency: (connection) => connection.concurrency(),
+      isOpen: (connection) => connection.isOpen(),
+      watch: (connection, signals) => connection.watch(signals)
+    }),
+    oracle.pool
+  )
+}

@@ -27,7 +27,8 @@ export interface Barrier {
 export type Step =
   | {
       readonly step: "headers"
-      readonly status: number | undefined
+      /** `null` leaves it out. */
+      readonly status: number | null
       readonly fields: Headers
       readonly end: boolean
       /** Cuts the block into a HEADERS and CONTINUATION frames. */
@@ -83,7 +84,7 @@ export interface Http2Scenario {
 // -----------------------------------------------------------------------------
 
 export const head = (
-  status: number | undefined = 200,
+  status: number | null = 200,
   fields: Headers = {},
   options: { readonly end?: boolean; readonly fragments?: number; readonly stream?: number } = {}
 ): Step => ({
@@ -95,7 +96,7 @@ export const head = (
   stream: options.stream
 })
 
-export const trailers = (fields: Headers): Step => head(undefined, fields, { end: true })
+export const trailers = (fields: Headers): Step => head(null, fields, { end: true })
 
 export const data = (text: string, options: { readonly end?: boolean } = {}): Step => ({
   step: "data",

@@ -100,7 +100,7 @@ export class Writer {
   }
 
   private writeHeaders(step: Extract<Step, { readonly step: "headers" }>, stream: Stream): void {
-    const fields: Array<Field> = step.status === undefined ? [] : [[":status", String(step.status)]]
+    const fields: Array<Field> = step.status === null ? [] : [[":status", String(step.status)]]
     for (const [name, values] of Object.entries(step.fields)) {
       for (const value of typeof values === "string" ? [values] : values) fields.push([name, fill(value, stream.path)])
     }
