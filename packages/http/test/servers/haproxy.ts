@@ -6,7 +6,6 @@ import { writeFileSync } from "node:fs"
 import * as Net from "node:net"
 import { join } from "node:path"
 import { certificates } from "../certificates.ts"
-import type { Seen } from "./ledger.ts"
 import { freePort, type ServerProcess, serverProcess, temporaryFolder, until } from "./serverProcess.ts"
 
 export interface HaproxyOptions {
@@ -32,8 +31,6 @@ export interface Haproxy {
   readonly connections: Effect.Effect<{ readonly accepted: number; readonly open: number }>
   /** Ends it in good order and tells the connections of clients in all of its lives. */
   readonly allConnections: Effect.Effect<{ readonly accepted: number; readonly open: number }>
-  /** Ends it in good order and tells every request that it answered or forwarded. */
-  readonly finish: Effect.Effect<ReadonlyArray<Seen>>
 }
 
 /** Starts HAProxy as a master with workers. */
@@ -71,22 +68,18 @@ export const haproxy = (options: HaproxyOptions): Effect.Effect<Haproxy, never, 
         // Every worker says it when it stops listening, and may accept nothing later.
         const counts = process.errors().matchAll(/Proxy clients stopped \(cumulated conns: FE: (\d+)/g)
         return { accepted: [...counts].reduce((sum, [, count]) => sum + Number(count), 0), open: 0 }
-      }),
-      finish: Effect.map(process.stop("SIGUSR1"), () => parse(process.output()))
+      })
     }
   })
 
 const configuration = (options: HaproxyOptions & { folder: string; http: number; https: number }): string => `
 global
-  log stdout format raw local0 info
   stats socket ${options.folder}/stats.sock level admin expose-fd listeners
   hard-stop-after ${options.hardStopAfter ?? "2s"}
   nbthread 2
   maxconn 500
 defaults
   mode http
-  log global
-  log-format "seen %HM %HU %ST %pid-%cp-%Ts %HV"
   timeout connect 2s
   timeout client 10s
   timeout server 10s
@@ -99,15 +92,6 @@ backend servers
   ${options.directives ?? ""}
   server one 127.0.0.1:${options.backend.port} ${options.backend.speaks === "h2c" ? "proto h2" : ""}
 `
-
-const parse = (output: string): ReadonlyArray<Seen> =>
-  output
-    .split("\n")
-    .filter((line) => line.startsWith("seen "))
-    .map((line) => {
-      const [, method = "", path = "", status, connection = "", protocol = ""] = line.split(" ")
-      return { method, path, status: Number(status), connection, protocol }
-    })
 
 /** Sends one command to a socket for administrators. The answer is empty where nobody listens. */
 const ask = (path: string, command: string): Effect.Effect<string> =>

@@ -11,7 +11,6 @@ import type * as Scope from "effect/Scope"
 export interface Seen {
   readonly method: string
   readonly path: string
-  readonly status: number
   /** Unique among all connections of that server. */
   readonly connection: string
   readonly protocol: string
@@ -32,12 +31,14 @@ export type Method = "GET" | "POST"
 interface Entry {
   readonly method: Method
   /** `undefined` until it settled. */
-  outcome: "answered" | "failed" | undefined
+  outcome: "answered" | "unavailable" | "failed" | undefined
 }
 
 export interface Summary {
   readonly requests: number
   readonly answered: number
+  /** Answered by a proxy, with 502, 503 or 504, because it had no server. */
+  readonly unavailable: number
   /** Failures of idempotent requests, and of others. */
   readonly failedGets: number
   readonly failedPosts: number
@@ -71,13 +72,21 @@ export class Ledger {
       const request: HttpRequest = { method, path, ...(method === "POST" && { body: `body of ${path}` }) }
       const exchange = Effect.scoped(
         Effect.flatMap(send(request), (response) =>
-          Effect.map(response.text, (text) => this.dialect.check(request, response, text))
+          Effect.map(response.text, (text) => {
+            if (response.status > 500) return "unavailable" as const
+            this.dialect.check(request, response, text)
+            return "answered" as const
+          })
         )
       )
-      return Effect.flatMap(Effect.exit(exchange), (exit) => {
+      const settled = Effect.timeoutOrElse(exchange, {
+        duration: "15 seconds",
+        orElse: () => Effect.die(new Error(`${method} ${path} does not settle`))
+      })
+      return Effect.flatMap(Effect.exit(settled), (exit) => {
         assert.isUndefined(entry.outcome, `${path} settled twice`)
-        entry.outcome = Exit.isSuccess(exit) ? "answered" : "failed"
-        if (Exit.isSuccess(exit)) return Effect.succeed(true)
+        entry.outcome = Exit.isSuccess(exit) ? exit.value : "failed"
+        if (Exit.isSuccess(exit)) return Effect.succeed(exit.value === "answered")
         // A defect is a flaw of the test or of the library, never an outcome.
         const error = Cause.findError(exit.cause)
         if (Result.isFailure(error)) return Effect.failCause(error.failure)
@@ -86,6 +95,12 @@ export class Ledger {
         return Effect.succeed(false)
       })
     })
+  }
+
+  /** Sends so many requests at once. */
+  burst(count: number, methods: ReadonlyArray<Method>): Effect.Effect<void> {
+    const requests = Array.from({ length: count }, (_, i) => this.request(methods[i % methods.length]!))
+    return Effect.all(requests, { concurrency: "unbounded", discard: true })
   }
 
   /** Callers that send one request after the other, with pauses of up to 10 ms, until `over`. */
@@ -113,14 +128,15 @@ export class Ledger {
       assert.strictEqual(method, entry?.method, `the server saw ${method} ${path}`)
       done.set(path, (done.get(path) ?? 0) + 1)
     }
-    const summary = { requests: this.requests, answered: 0, failedGets: 0, failedPosts: 0, repeated: 0 }
+    const summary = { requests: this.requests, answered: 0, unavailable: 0, failedGets: 0, failedPosts: 0, repeated: 0 }
     for (const [path, { method, outcome }] of this.entries) {
       const times = done.get(path) ?? 0
       assert.isDefined(outcome, `${path} never settled`)
       if (outcome === "answered") {
         summary.answered++
         assert.isAtLeast(times, 1, `${path} was answered and never done`)
-      } else summary[method === "POST" ? "failedPosts" : "failedGets"]++
+      } else if (outcome === "unavailable") summary.unavailable++
+      else summary[method === "POST" ? "failedPosts" : "failedGets"]++
       assert.isAtMost(times, method === "POST" ? 1 : 2, `${path} was done too often`)
       if (times > 1) summary.repeated++
     }

@@ -94,7 +94,7 @@ pid nginx.pid;
 error_log error.log notice;
 events { worker_connections 512; }
 http {
-  log_format seen '$request_method $request_uri $status $connection $pid $server_protocol';
+  log_format seen '$request_method $request_uri $connection $server_protocol';
   access_log access.log seen;
   client_body_temp_path body;
   proxy_temp_path proxy;
@@ -130,8 +130,8 @@ const parse = (log: string): ReadonlyArray<Seen> =>
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => {
-      const [method = "", path = "", status, connection = "", , protocol = ""] = line.split(" ")
-      return { method, path, status: Number(status), connection, protocol }
+      const [method = "", path = "", connection = "", protocol = ""] = line.split(" ")
+      return { method, path, connection, protocol }
     })
 
 /** Asks for the counters on a connection of its own, which they include. */
