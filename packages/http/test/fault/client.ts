@@ -57,13 +57,14 @@ export const http2Connection = (server: Listening, options?: Http2Connection.Htt
 export const http2Pool = (
   oracle: LeakOracle,
   server: Listening,
-  options: Http2Connection.Http2Options & { readonly maxSize?: number } = {}
+  options: Http2Connection.Http2Options & { readonly maxSize?: number; readonly waitTimeout?: number } = {}
 ) => {
-  const { maxSize = 2, ...http2 } = options
+  const { maxSize = 2, waitTimeout, ...http2 } = options
   return Effect.map(
     SharedPool.make({
       connect: () => http2Connection(server, http2),
       maxSize,
+      waitTimeout,
       concurrency: (connection) => connection.concurrency(),
       isOpen: (connection) => connection.isOpen(),
       watch: (connection, signals) => connection.watch(signals)

@@ -15,6 +15,8 @@ export interface Barrier {
   readonly reset?: boolean
   /** So many streams have been opened on this connection. */
   readonly streams?: number
+  /** The client has reset so many streams of this connection. */
+  readonly resets?: number
   /** The client has acknowledged so many SETTINGS, or PINGs. */
   readonly acks?: number
   readonly pongs?: number
@@ -112,6 +114,7 @@ export const body = (size: number, options: { readonly end?: boolean } = {}): St
 })
 
 export const rst = (code: number): Step => ({ step: "rst", code })
+/** Streams above the last one that come afterwards are ignored. */
 export const goaway = (last: Last, code = 0): Step => ({ step: "goaway", last, code })
 export const settings = (...settings: ReadonlyArray<readonly [id: number, value: number]>): Step => ({
   step: "settings",

@@ -3,7 +3,7 @@
  * scenario says, right or wrong.
  */
 import { runChild, type Seat } from "./child.ts"
-import { content, Flag, frame, type Frame, FrameReader, FrameType, SettingId, settingsPayload } from "./frames.ts"
+import { content, Flag, frame, type Frame, FrameReader, FrameType, SettingId } from "./frames.ts"
 import { Decoder } from "./hpack.ts"
 import { type Barrier, type Http2Connection, type Http2Scenario, ok, type Script } from "./http2Script.ts"
 import { type Stream, Writer } from "./http2Writer.ts"
@@ -29,6 +29,7 @@ class Connection {
   /** What is open of a header block, until END_HEADERS. */
   private block: { readonly stream: number; readonly end: boolean; readonly parts: Array<Uint8Array> } | undefined
   private opened = 0
+  private resets = 0
   private acks = 0
   private pongs = 0
 
@@ -61,7 +62,7 @@ class Connection {
   private start(): void {
     this.seat.report({ what: "preface" })
     const { settings = [], start } = this.options
-    if (settings !== "none") this.writer.write(frame(FrameType.settings, 0, 0, settingsPayload(settings)))
+    if (settings !== "none") this.writer.perform({ step: "settings", settings }, makeStream(0, "", 0))
     if (start === undefined) return this.writer.flush()
     const stream = makeStream(0, "", 0)
     void this.run(start, stream)
@@ -100,22 +101,19 @@ class Connection {
     this.block = undefined
     const fields = new Map(this.decoder.decode(Buffer.concat(block.parts)))
     const known = this.streams.get(block.stream)
-    const stream = known ?? this.open(block.stream, fields)
-    if (block.end) this.end(stream)
-    if (known === undefined) void this.run(this.scriptFor(stream.path), stream)
-  }
-
-  private open(id: number, fields: ReadonlyMap<string, string>): Stream {
-    const path = fields.get(":path") ?? ""
-    const stream = makeStream(id, path, this.writer.initialWindow)
-    this.streams.set(id, stream)
+    if (known !== undefined) return block.end ? this.end(known) : undefined
+    const stream = makeStream(block.stream, fields.get(":path") ?? "", this.writer.initialWindow)
+    this.streams.set(stream.id, stream)
+    if (stream.id > this.writer.lastStream) return this.seat.report({ what: "ignored", id: stream.id })
     this.opened++
-    this.seat.report({ what: "request", id, method: fields.get(":method") ?? "", path })
-    return stream
+    this.seat.report({ what: "request", id: stream.id, method: fields.get(":method") ?? "", path: stream.path })
+    if (block.end) this.end(stream)
+    void this.run(this.scriptFor(stream.path), stream)
   }
 
   private end(stream: Stream): void {
     stream.ended = true
+    if (stream.id > this.writer.lastStream) return
     this.seat.report({ what: "end", id: stream.id, bytes: stream.received })
   }
 
@@ -142,6 +140,7 @@ class Connection {
   private onReset({ payload, stream: id }: Frame): void {
     const stream = this.streams.get(id)
     if (stream !== undefined) stream.reset = true
+    this.resets++
     this.seat.report({ what: "reset", id, code: Buffer.from(payload).readUInt32BE(0) })
   }
 
@@ -158,8 +157,13 @@ class Connection {
       for (const stream of this.streams.values()) stream.window += size - this.writer.initialWindow
       this.writer.initialWindow = size
     }
-    this.writer.write(frame(FrameType.settings, Flag.ack, 0))
-    this.writer.flush()
+    // The server's own SETTINGS come first.
+    void this.seat.board
+      .until(() => this.writer.hasSettings)
+      .then(() => {
+        this.writer.write(frame(FrameType.settings, Flag.ack, 0))
+        this.writer.flush()
+      })
   }
 
   private onPing({ flags, payload }: Frame): void {
@@ -193,6 +197,7 @@ class Connection {
       else this.writer.perform(step, stream)
     }
     this.writer.flush()
+    this.seat.report({ what: "done", id: stream.id })
   }
 
   private holds(barrier: Barrier, stream: Stream): boolean {
@@ -200,6 +205,7 @@ class Connection {
       (barrier.ended !== true || stream.ended) &&
       (barrier.reset !== true || stream.reset) &&
       this.opened >= (barrier.streams ?? 0) &&
+      this.resets >= (barrier.resets ?? 0) &&
       this.acks >= (barrier.acks ?? 0) &&
       this.pongs >= (barrier.pongs ?? 0) &&
       stream.received >= (barrier.received ?? 0) &&

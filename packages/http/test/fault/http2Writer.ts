@@ -22,6 +22,9 @@ export class Writer {
   window = 65_535
   initialWindow = 65_535
   isDeaf = false
+  hasSettings = false
+  /** Later streams are none of the server's business, since a GOAWAY said so. */
+  lastStream = maxStreamId
   private readonly socket: Seat["socket"]
   private readonly board: Board
   private written: Array<Buffer> = []
@@ -76,9 +79,11 @@ export class Writer {
         return this.write(frame(FrameType.rst, 0, stream.id, words(step.code)))
       case "goaway": {
         const last = { this: stream.id, before: Math.max(0, stream.id - 2), max: maxStreamId, none: 0 }[step.last]
+        this.lastStream = Math.min(this.lastStream, last)
         return this.write(frame(FrameType.goaway, 0, 0, words(last, step.code)))
       }
       case "settings":
+        this.hasSettings = true
         return this.write(frame(FrameType.settings, 0, 0, settingsPayload(step.settings)))
       case "ping":
         return this.write(frame(FrameType.ping, 0, 0, words(0, 1)))

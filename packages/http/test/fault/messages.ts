@@ -18,7 +18,7 @@ export type Order<Scenario> =
 
 /**
  * What a server saw on one connection. A request has a number that is unique
- * on its connection: the stream's id on HTTP/2.
+ * on its connection: the stream's id on HTTP/2. It is `done` when its script is.
  */
 export type Fact =
   | { readonly what: "open" }
@@ -34,6 +34,8 @@ export type Fact =
       readonly head?: string
     }
   | { readonly what: "end"; readonly id: number; readonly bytes: number; readonly body?: string }
+  | { readonly what: "done"; readonly id: number }
+  | { readonly what: "ignored"; readonly id: number }
   | { readonly what: "reset"; readonly id: number; readonly code: number }
   | { readonly what: "goaway"; readonly code: number }
   | { readonly what: "ping" }
