@@ -42,10 +42,13 @@ export const makeConnector = (
   resolve1(http1)
   resolve2(http2)
   const tls = copyTls(options.tls ?? {})
+  // For as long as a pool keeps the origin as a key, so that its certificates are read once.
+  const dials = new WeakMap<Origin, ReturnType<typeof dial>>()
   return (origin) =>
     Effect.suspend(() => {
       const offer = offered(origin, protocols)
-      const connect = dial(origin, { ...tls, alpn: offer }, connectTimeout)
+      let connect = dials.get(origin)
+      if (connect === undefined) dials.set(origin, (connect = dial(origin, { ...tls, alpn: offer }, connectTimeout)))
       return Effect.flatMap(connect(), (socket) => speak(socket, origin, offer, options))
     })
 }

@@ -1,0 +1,124 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { burst, echoes, emptied, fetchText, type Kind, makePool, start, until } from "./httpPool.ts"
+import { leakOracle } from "./leakOracle.ts"
+import * as Origin from "@poolkit/http/Origin"
+import type { HttpPoolOptions } from "@poolkit/http/HttpPool"
+
+const oracle = leakOracle()
+
+describe("HttpPool", () => {
+  describe("a cold burst of 500 requests", () => {
+    const cases: ReadonlyArray<readonly [Kind, "1.1" | "2.0", number, HttpPoolOptions]> = [
+      ["http", "1.1", 6, {}],
+      ["https", "1.1", 6, {}],
+      ["https", "1.1", 6, { protocols: "http1" }],
+      ["h2", "2.0", 1, {}],
+      ["h2", "2.0", 1, { protocols: "http2" }],
+      ["h2c", "2.0", 1, { protocols: "http2" }]
+    ]
+    for (const [kind, version, connections, options] of cases) {
+      const asked = options.protocols === undefined ? "" : `, asked for ${options.protocols}`
+      it.live(`opens ${connections} connections to ${kind}${asked}`, () =>
+        Effect.gen(function* () {
+          const server = yield* start(oracle, { kind })
+          const pool = yield* makePool(oracle, { maxSizePerOrigin: 6, ...options })
+          assert.deepStrictEqual(yield* burst(pool, server.origin, 500), echoes(version, 500))
+          assert.strictEqual(server.accepted(), connections)
+          assert.deepInclude(yield* pool.statsOf(server.origin), { created: connections, idle: connections, failed: 0 })
+        })
+      )
+    }
+
+    it.live("respects a server that allows 7 streams at a time", () =>
+      Effect.gen(function* () {
+        let streams = 0
+        let most = 0
+        const server = yield* start(oracle, {
+          kind: "h2",
+          maxConcurrentStreams: 7,
+          handler: (request, response) => {
+            most = Math.max(most, ++streams)
+            setImmediate(() => {
+              streams--
+              response.end(`${request.httpVersion} ${request.url}`)
+            })
+          }
+        })
+        const pool = yield* makePool(oracle)
+        assert.deepStrictEqual(yield* burst(pool, server.origin, 500), echoes("2.0", 500))
+        assert.isAtMost(most, 7)
+        assert.strictEqual(server.accepted(), 1)
+      })
+    )
+
+    it.live("shares as many HTTP/2 connections as it is told", () =>
+      Effect.gen(function* () {
+        const server = yield* start(oracle, { kind: "h2", maxConcurrentStreams: 10 })
+        const pool = yield* makePool(oracle, { maxSharedPerOrigin: 3 })
+        yield* fetchText(pool, server.origin)
+        assert.deepStrictEqual(yield* burst(pool, server.origin, 500), echoes("2.0", 500))
+        assert.strictEqual(server.accepted(), 3)
+      })
+    )
+  })
+
+  describe("what a server speaks", () => {
+    it.live("is remembered, and no probe precedes the second burst", () =>
+      Effect.gen(function* () {
+        const server = yield* start(oracle, { kind: "h2" })
+        const pool = yield* makePool(oracle)
+        yield* burst(pool, server.origin, 10)
+        yield* burst(pool, server.origin, 10)
+        assert.strictEqual(server.accepted(), 1)
+      })
+    )
+
+    it.live("may change when it restarts, in either direction and again", () =>
+      Effect.gen(function* () {
+        const first = yield* start(oracle, { kind: "h2" })
+        const { origin, port } = first
+        const pool = yield* makePool(oracle, { maxSizePerOrigin: 3 })
+        assert.deepStrictEqual(yield* burst(pool, origin, 20), echoes("2.0", 20))
+        yield* Effect.andThen(first.stop, emptied(pool))
+        for (const kind of ["https", "h2", "https"] as const) {
+          const server = yield* start(oracle, { kind, port })
+          assert.deepStrictEqual(yield* burst(pool, origin, 20), echoes(kind === "h2" ? "2.0" : "1.1", 20))
+          // What is remembered costs as many attempts as HTTP/1.1 may have; one of them stays.
+          assert.isAtMost(server.accepted(), 3)
+          yield* until(Effect.map(pool.stats, ({ idle }) => idle === (kind === "h2" ? 1 : server.accepted())))
+          yield* Effect.andThen(server.stop, emptied(pool))
+        }
+        assert.lengthOf(yield* pool.keys, 1)
+      })
+    )
+
+    it.live("can be narrowed down for one origin by its alpn", () =>
+      Effect.gen(function* () {
+        const server = yield* start(oracle, { kind: "both" })
+        const pool = yield* makePool(oracle)
+        const url = String(server.origin)
+        const narrowed = Origin.make({ url, tls: { alpn: ["http/1.1"] } })
+        const none = Origin.make({ url, tls: { alpn: [] } })
+        assert.strictEqual(yield* fetchText(pool, server.origin), "2.0 /")
+        assert.strictEqual(yield* fetchText(pool, narrowed), "1.1 /")
+        assert.strictEqual(yield* fetchText(pool, none), "1.1 /")
+        assert.deepStrictEqual(
+          server.handshakes.map(({ alpn }) => alpn),
+          ["h2", "http/1.1", false]
+        )
+      })
+    )
+
+    it.live("must be HTTP/2 if only that was asked for", () =>
+      Effect.gen(function* () {
+        const server = yield* start(oracle, { kind: "https", alpn: false })
+        const pool = yield* makePool(oracle, { protocols: "http2" })
+        const error = yield* Effect.flip(fetchText(pool, server.origin))
+        assert.strictEqual(error._tag, "SocketError")
+        assert.strictEqual(error.reason._tag, "Tls")
+        assert.deepInclude(yield* pool.stats, { created: 0, idle: 0, used: 0 })
+      })
+    )
+  })
+})
