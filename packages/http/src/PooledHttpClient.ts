@@ -8,13 +8,15 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { HttpClient, HttpClientError, type HttpClientRequest } from "effect/http"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import { HttpError, InvalidRequest } from "./HttpError.ts"
 import * as HttpPool from "./HttpPool.ts"
 import { execute } from "./HttpRequest.ts"
 import { encodeBody } from "./internal/clientBody.ts"
 import { untilAborted } from "./internal/clientLifetime.ts"
-import { ClientResponse } from "./internal/clientResponse.ts"
+import { ClientResponse, type ResponseSource } from "./internal/clientResponse.ts"
 import { noTarget, originOf } from "./internal/clientTarget.ts"
+import { upgrade } from "./internal/clientUpgrade.ts"
 import type * as Origin from "./Origin.ts"
 
 /**
@@ -49,6 +51,16 @@ export const CurrentTarget: Context.Reference<Target> = Context.Reference<Target
 )
 
 /**
+ * Options for requests with an `upgrade` header. These do not use the pool: a
+ * connection that switches protocols never comes back, so each has its own,
+ * over HTTP/1.1, which no limit of the pool counts.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface UpgradeOptions extends Pick<HttpPool.ConnectorOptions, "connectTimeout" | "tls"> {}
+
+/**
  * Makes a client over a pool.
  *
  * **Details**
@@ -73,15 +85,18 @@ export const CurrentTarget: Context.Reference<Target> = Context.Reference<Target
  * @category constructors
  * @since 0.1.0
  */
-export const make = <E>(pool: HttpPool.HttpConnections<E>): HttpClient.HttpClient =>
+export const make = <E>(pool: HttpPool.HttpConnections<E>, options: UpgradeOptions = {}): HttpClient.HttpClient =>
   HttpClient.make((request, url, signal, fiber) =>
     Effect.try({
       try: () => ({ origin: originOf(url, fiber.getRef(CurrentTarget)), ...encodeBody(request) }),
       catch: (error) => invalid(request, url, error)
     }).pipe(
       Effect.flatMap(({ abandon, body, headers, origin }) => {
-        const path = url.pathname + url.search
-        const exchange = execute(pool, origin, { method: request.method, path, headers, body })
+        const relative = { method: request.method, path: url.pathname + url.search, headers, body }
+        const exchange: Effect.Effect<ResponseSource, unknown, Scope.Scope> =
+          request.headers["upgrade"] === undefined
+            ? execute(pool, origin, relative)
+            : upgrade(origin, relative, options)
         return Effect.onError(untilAborted(exchange, signal), () => Effect.sync(() => abandon?.()))
       }),
       Effect.mapBoth({
@@ -99,7 +114,7 @@ export const make = <E>(pool: HttpPool.HttpConnections<E>): HttpClient.HttpClien
  * @since 0.1.0
  */
 export const layer = (options?: HttpPool.HttpPoolOptions): Layer.Layer<HttpClient.HttpClient> =>
-  Layer.provide(layerPool(), HttpPool.layer(options))
+  Layer.provide(layerPool(options), HttpPool.layer(options))
 
 /**
  * Provides a client over the program's pool.
@@ -112,8 +127,8 @@ export const layer = (options?: HttpPool.HttpPoolOptions): Layer.Layer<HttpClien
  * @category layers
  * @since 0.1.0
  */
-export const layerPool = (): Layer.Layer<HttpClient.HttpClient, never, HttpPool.HttpPool> =>
-  HttpClient.layerMergedContext(Effect.map(HttpPool.HttpPool, make))
+export const layerPool = (options?: UpgradeOptions): Layer.Layer<HttpClient.HttpClient, never, HttpPool.HttpPool> =>
+  HttpClient.layerMergedContext(Effect.map(HttpPool.HttpPool, (pool) => make(pool, options)))
 
 const invalid = (request: HttpClientRequest.HttpClientRequest, url: URL, error: unknown): HttpError =>
   new HttpError({
