@@ -180,8 +180,6 @@ class Http2Connection implements HttpConnection, Carrier {
     this.maxHeaderBytes = settings.maxHeaderBytes
     this.scheme = "alpnProtocol" in socket ? "https" : "http"
     this.concurrencySeen = this.concurrency()
-    // A socket without an error listener ends the process when its peer resets it.
-    socket.on("error", ignore)
     this.session = openSession(socket, settings)
     this.listen()
     this.liveness = new Liveness({
@@ -252,7 +250,8 @@ class Http2Connection implements HttpConnection, Carrier {
   }
 
   reasonOf(stream: Http2.ClientHttp2Stream, error: unknown, responseStarted: boolean): HttpErrorReason {
-    const { ended, failure, goaway } = this
+    const { failure, goaway } = this
+    const ended = this.ended || this.session.destroyed
     return reasonOf({ id: stream.id, rstCode: stream.rstCode, error, responseStarted, goaway, ended, failure })
   }
 
@@ -274,27 +273,28 @@ class Http2Connection implements HttpConnection, Carrier {
   // What node reports.
 
   private listen(): void {
+    // A socket without an error listener ends the process when its peer resets it.
+    this.socket.on("error", this.onError).on("close", this.onEnd)
     this.session
-      .on("error", (error) => {
-        this.failure ??= error
-      })
-      // node ends the stream and the session, which tell the rest.
-      .on("frameError", ignore)
-      .on("remoteSettings", (settings) => this.onSettings(settings))
-      .on("goaway", (code, lastStreamId) => this.onGoaway(code, lastStreamId))
-      .on("close", () => this.onEnd())
-    this.socket.on("close", this.onEnd)
+      .on("error", this.onError)
+      .on("remoteSettings", this.onSettings)
+      .on("goaway", this.onGoaway)
+      .on("close", this.onEnd)
     this.session.unref()
   }
 
-  private onSettings(settings: Http2.Settings): void {
+  private readonly onError = (error: unknown): void => {
+    this.failure ??= error
+  }
+
+  private readonly onSettings = (settings: Http2.Settings): void => {
     this.peerStreams = settings.maxConcurrentStreams ?? Infinity
     this.peerHeaderBytes = settings.maxHeaderListSize ?? Infinity
     if (this.concurrency() !== this.concurrencySeen) this.signalLater()
   }
 
   /** A server may send several, each with a lower id: first that it will go, then up to where it answers. */
-  private onGoaway(code: number, lastStreamId: number): void {
+  private readonly onGoaway = (code: number, lastStreamId: number): void => {
     const before = this.goaway?.lastStreamId ?? Infinity
     this.goaway = { code: code === 0 ? (this.goaway?.code ?? 0) : code, lastStreamId: Math.min(before, lastStreamId) }
     this.retire()
@@ -305,6 +305,7 @@ class Http2Connection implements HttpConnection, Carrier {
     this.ended = true
     this.liveness.stop()
     this.socket.off("close", this.onEnd)
+    this.session.off("remoteSettings", this.onSettings).off("goaway", this.onGoaway).off("close", this.onEnd)
     for (const exchange of this.exchanges) exchange.onConnectionEnd()
     this.retire()
   }

@@ -5,8 +5,10 @@ import * as Effect from "effect/Effect"
 import * as Http2 from "node:http2"
 import type * as Net from "node:net"
 import { certificates } from "./certificates.ts"
+import { Flag, type Frame, frame, FrameReader, FrameType, settingsPayload, words } from "./fault/frames.ts"
+import { encode, type Field } from "./fault/hpack.ts"
 import type { LeakOracle } from "./leakOracle.ts"
-import { once } from "./servers.ts"
+import { once, rawServer, type Server } from "./servers.ts"
 
 export interface Http2Server {
   readonly port: number
@@ -106,5 +108,65 @@ export const sessionOf = (socket: Net.Socket): Http2.ClientHttp2Session => {
   return (socket as unknown as Record<symbol, Http2.ClientHttp2Session>)[symbol!]!
 }
 
+/** Lets the next stream have this id, which is odd. */
+export const skipTo = (socket: Net.Socket, id: number): void => {
+  // Documented, but not in the types.
+  const session: object = sessionOf(socket)
+  if ("setNextStreamID" in session && typeof session.setNextStreamID === "function") session.setNextStreamID(id)
+}
+
 /** Waits until the first SETTINGS frame of the server is here. */
 export const settingsSeen = (socket: Net.Socket): Effect.Effect<void> => once(sessionOf(socket), "remoteSettings")
+
+// -----------------------------------------------------------------------------
+// Frames
+// -----------------------------------------------------------------------------
+
+/** The server's end of a connection, frame by frame. */
+export interface FramePeer {
+  readonly socket: Net.Socket
+  readonly send: (...frames: ReadonlyArray<Uint8Array>) => void
+}
+
+/** Hands over every frame of a client; sends its SETTINGS unless told not to. */
+export const frameServer = (
+  oracle: LeakOracle,
+  onFrame: (frame: Frame, peer: FramePeer) => void,
+  settings: ReadonlyArray<readonly [id: number, value: number]> | "none" = []
+): Effect.Effect<Http2Server & Server> =>
+  Effect.map(
+    rawServer(oracle, (socket) => {
+      const reader = new FrameReader()
+      const peer: FramePeer = { socket, send: (...frames) => void socket.write(Buffer.concat(frames)) }
+      socket.setNoDelay(true)
+      socket.on("data", (chunk: Buffer) => {
+        reader.push(chunk)
+        if (reader.preface() && settings !== "none") {
+          peer.send(frame(FrameType.settings, 0, 0, settingsPayload(settings)), frame(FrameType.settings, Flag.ack, 0))
+        }
+        for (let next = reader.next(); next !== undefined; next = reader.next()) onFrame(next, peer)
+      })
+    }),
+    (server) => ({ ...server, secure: false, session: Effect.die("a server of frames has no session") })
+  )
+
+/** Calls back with the id of each request whose head has come. */
+export const onRequest =
+  (respond: (id: number, peer: FramePeer, index: number) => void) =>
+  ({ stream, type }: Frame, peer: FramePeer): void => {
+    if (type === FrameType.headers) respond(stream, peer, (stream + 1) / 2)
+  }
+
+export const head = (id: number, fields: ReadonlyArray<Field> = [], end = false): Buffer =>
+  frame(FrameType.headers, Flag.endHeaders | (end ? Flag.endStream : 0), id, encode([[":status", "200"], ...fields]))
+
+export const data = (id: number, text: string, end = false): Buffer =>
+  frame(FrameType.data, end ? Flag.endStream : 0, id, Buffer.from(text))
+
+export const rst = (id: number, code: number): Buffer => frame(FrameType.rst, 0, id, words(code))
+
+export const goaway = (lastStreamId: number, code = 0): Buffer =>
+  frame(FrameType.goaway, 0, 0, words(lastStreamId, code))
+
+export const setting = (id: number, value: number): Buffer =>
+  frame(FrameType.settings, 0, 0, settingsPayload([[id, value]]))

@@ -49,17 +49,18 @@ const violations: Record<string, string> = {
  */
 export const reasonOf = (ending: Ending): HttpErrorReason => {
   const { error, failure, goaway, id, responseStarted, rstCode } = ending
-  const cause = error ?? failure
-  if (id === undefined) return new ConnectionLost({ code: codeOf(cause) ?? "CLOSED", cause })
+  // node tells the streams first that the connection has failed.
+  const cause = failure ?? error
+  const code = codeOf(cause)
+  if (id === undefined) return new ConnectionLost({ code: code ?? "CLOSED", cause })
   if (goaway !== undefined) {
     if (id > goaway.lastStreamId && !responseStarted) return new RequestRefused({ code: "GOAWAY" })
     if (goaway.code !== 0) return new ConnectionLost({ code: nameOf(goaway.code), cause })
   }
-  const code = codeOf(failure)
   if (code === "ERR_HTTP2_ERROR") {
-    return new InvalidResponse({ code, detail: "the server does not speak HTTP/2 as it should", cause: failure })
+    return new InvalidResponse({ code, detail: "the server does not speak HTTP/2 as it should", cause })
   }
-  if (code !== undefined) return new ConnectionLost({ code, cause: failure })
+  if (code !== undefined && code !== "ERR_HTTP2_STREAM_ERROR") return new ConnectionLost({ code, cause })
   if (ending.ended) return new ConnectionLost({ code: "CLOSED", cause })
   const name = nameOf(rstCode)
   if (name === "REFUSED_STREAM" && !responseStarted) return new RequestRefused({ code: name })

@@ -2,7 +2,8 @@ import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import * as Http2 from "node:http2"
+import type * as Http2 from "node:http2"
+import { addAbortSignal } from "node:stream"
 import type { HttpExchange, HttpRequest, HttpResponse } from "../HttpConnection.ts"
 import {
   ConnectionLost,
@@ -64,7 +65,6 @@ export class Http2Exchange implements HttpExchange {
   private responseStarted = false
   /** The server marked the end of the response. */
   private complete = false
-  private ended = false
   private closed = false
   private informational = 0
   /** Bytes of the body that came, and that may still come once it is dropped. */
@@ -110,7 +110,6 @@ export class Http2Exchange implements HttpExchange {
   cancel(): void {
     if (this.over || this.head !== undefined) return this.body.drop()
     this.failure ??= this.error(new ConnectionLost({ code: "CANCELLED" }))
-    this.reset()
     this.finish()
   }
 
@@ -178,9 +177,8 @@ export class Http2Exchange implements HttpExchange {
   }
 
   private onBodyEnd(): void {
-    this.ended = true
-    // A reset and a lost connection end the body too, but close the stream first.
-    if (this.stream.closed) return
+    // The end of the connection and most resets end the body too, but close the stream first.
+    if (this.stream.destroyed || this.stream.rstCode !== 0) return
     this.complete = true
     this.flushLater()
   }
@@ -209,15 +207,14 @@ export class Http2Exchange implements HttpExchange {
   private abort(reason: HttpErrorReason): void {
     if (this.over) return
     this.failure ??= this.error(reason)
-    this.reset()
     this.flushLater()
   }
 
+  /** Not from a callback of node's, where the frame would get lost. */
   private reset(): void {
     if (this.stream.closed) return
-    // CANCEL, also after the whole response: before any other code node sends what it has of the
-    // request's body, marked as its end.
-    this.stream.close(Http2.constants.NGHTTP2_CANCEL)
+    // RST_STREAM(CANCEL). `stream.close` would first mark what was sent of the request's body as the whole of it.
+    addAbortSignal(aborted, this.stream)
     this.carrier.onReset(this.carrier.received() === this.heard)
   }
 
@@ -279,11 +276,9 @@ export class Http2Exchange implements HttpExchange {
     this.failure ??= this.judge()
     this.over = true
     this.watchdog.stop()
-    if (!this.requestDone) {
-      // The whole response is here, and with it the server's last word on the request.
-      this.requestBody.stop()
-      this.reset()
-    }
+    if (!this.requestDone) this.requestBody.stop()
+    // A whole response is the server's last word, also on a request that is still being sent.
+    if (!this.complete || !this.requestDone) this.reset()
     this.body.end(this.failure)
     this.carrier.onOver(this)
     this.onEnd?.()
@@ -291,9 +286,10 @@ export class Http2Exchange implements HttpExchange {
 
   /** What is wrong with an exchange that ended by itself. */
   private judge(): HttpError | undefined {
-    const whole = this.head !== undefined && this.ended && (this.complete || this.stream.rstCode === 0)
-    if (!whole) return this.error(this.carrier.reasonOf(this.stream, this.cause, this.responseStarted))
-    const { headers, status } = this.head!
+    if (this.head === undefined || !this.complete) {
+      return this.error(this.carrier.reasonOf(this.stream, this.cause, this.responseStarted))
+    }
+    const { headers, status } = this.head
     const declared = headers["content-length"]
     const bodiless = this.request.method === "HEAD" || status === 204 || status === 304
     if (bodiless || declared === undefined || Number(declared) === this.received) return undefined
@@ -302,4 +298,5 @@ export class Http2Exchange implements HttpExchange {
   }
 }
 
+const aborted = AbortSignal.abort()
 const nothing = new Uint8Array(0)
