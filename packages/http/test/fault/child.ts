@@ -38,6 +38,13 @@ export class Board {
   }
 }
 
+/** Half milliseconds end between the timers of two milliseconds. */
+export const pause = (millis: number): Promise<void> =>
+  new Promise((resolve) => {
+    const whole = Math.floor(millis)
+    setTimeout(() => (whole === millis ? resolve() : setImmediate(resolve)), whole)
+  })
+
 /** Ends a connection by a TCP reset. Node leaks a socket that is reset while it shuts down: then only closes it. */
 export const reset = (socket: Net.Socket): void => {
   if (socket.writable) socket.resetAndDestroy()

@@ -3,7 +3,7 @@
  * scenario says, right or wrong.
  */
 import { TLSSocket } from "node:tls"
-import { reset, runChild, type Seat } from "./child.ts"
+import { pause, reset, runChild, type Seat } from "./child.ts"
 import { type Head, RequestReader } from "./http1Requests.ts"
 import { type Barrier, type Http1Scenario, ok, type Script, type Step } from "./http1Script.ts"
 
@@ -105,12 +105,6 @@ class Connection {
     )
   }
 }
-
-const pause = (millis: number): Promise<void> =>
-  new Promise((resolve) => {
-    const whole = Math.floor(millis)
-    setTimeout(() => (whole === millis ? resolve() : setImmediate(resolve)), whole)
-  })
 
 const fillIn = (text: string, path: string): string =>
   text.replaceAll("{path}", path).replaceAll("{length}", String(path.length))

@@ -46,6 +46,7 @@ export type Step =
   | { readonly step: "credit"; readonly bytes: number }
   | { readonly step: "frame"; readonly type: number; readonly flags: number; readonly hex: string }
   | { readonly step: "until"; readonly barrier: Barrier }
+  | { readonly step: "delay"; readonly millis: number }
   | { readonly step: "fin" }
   | { readonly step: "cut" }
   | { readonly step: "deaf" }
@@ -130,6 +131,9 @@ export const frame = (type: number, flags = 0, hex = ""): Step => ({ step: "fram
 
 export const until = (barrier: Barrier): Step => ({ step: "until", barrier })
 export const ended: Step = until({ ended: true })
+
+/** Half milliseconds end between the timers of two milliseconds. */
+export const delay = (millis: number): Step => ({ step: "delay", millis })
 
 /** Closes the connection in order, or with a TCP reset. */
 export const fin: Step = { step: "fin" }

@@ -2,7 +2,7 @@
  * An HTTP/2 server in a process of its own that does frame by frame what a
  * scenario says, right or wrong.
  */
-import { runChild, type Seat } from "./child.ts"
+import { pause, runChild, type Seat } from "./child.ts"
 import { content, Flag, frame, type Frame, FrameReader, FrameType, SettingId } from "./frames.ts"
 import { Decoder } from "./hpack.ts"
 import { type Barrier, type Http2Connection, type Http2Scenario, ok, type Script } from "./http2Script.ts"
@@ -193,6 +193,9 @@ class Connection {
       if (step.step === "until") {
         this.writer.flush()
         await this.seat.board.until(() => this.holds(step.barrier, stream))
+      } else if (step.step === "delay") {
+        this.writer.flush()
+        await pause(step.millis)
       } else if (step.step === "body") await this.writer.body(step.size, step.end, stream)
       else this.writer.perform(step, stream)
     }

@@ -64,7 +64,7 @@ export class Writer {
     }
   }
 
-  perform(step: Exclude<Step, { readonly step: "until" | "body" }>, stream: Stream): void {
+  perform(step: Exclude<Step, { readonly step: "until" | "delay" | "body" }>, stream: Stream): void {
     const { socket } = this
     switch (step.step) {
       case "headers":
