@@ -6,8 +6,7 @@
  */
 import * as CachePool from "@poolkit/pool/CachePool"
 import type { PoolError, PoolOptions } from "@poolkit/pool/ConnectionPool"
-import * as Connector from "@poolkit/pool/Connector"
-import * as ExpirePool from "@poolkit/pool/ExpirePool"
+import type * as Connector from "@poolkit/pool/Connector"
 import * as MapPool from "@poolkit/pool/MapPool"
 import * as NegotiatePool from "@poolkit/pool/NegotiatePool"
 import * as SharedPool from "@poolkit/pool/SharedPool"
@@ -21,8 +20,8 @@ import type { Http2Options } from "./Http2Connection.ts"
 import type { HttpConnection, HttpRequest, HttpResponse } from "./HttpConnection.ts"
 import { HttpError, InvalidRequest } from "./HttpError.ts"
 import { execute } from "./HttpRequest.ts"
-import { makeConnector, offered } from "./internal/httpPoolConnector.ts"
-import { integer } from "./internal/options.ts"
+import { makeConnector } from "./internal/httpPoolConnector.ts"
+import { checkedSettings, type Settings } from "./internal/httpPoolSettings.ts"
 import * as Origin from "./Origin.ts"
 import type { SocketError } from "./SocketError.ts"
 
@@ -145,7 +144,7 @@ export const make: {
   ): Effect.Effect<HttpConnections<E>, never, Exclude<R, Scope.Scope> | Scope.Scope>
   (options?: HttpPoolOptions): Effect.Effect<HttpConnections, never, Scope.Scope>
 } = (options: HttpPoolOptions | CustomHttpPoolOptions<SocketError, Scope.Scope> = {}) =>
-  Effect.suspend(() => Effect.flatMap(checked(settingsOf(options)), compose)) as never
+  Effect.flatMap(checkedSettings(options), compose) as never
 
 /**
  * Makes a layer that provides the program's pool.
@@ -175,11 +174,17 @@ export const connector = (
   options: ConnectorOptions = {}
 ): Connector.Connector<Origin.Origin, HttpConnection, SocketError, Scope.Scope> => makeConnector(options)
 
+type Connect<E, R> = Connector.Connector<void, HttpConnection, E, R>
+
+const isExclusive = (protocol: string) => protocol.startsWith("http/1")
+const isShared = (protocol: string) => !isExclusive(protocol)
+const concurrency = (connection: HttpConnection) => connection.concurrency()
+
 /**
  * The whole pool. Connections live in a pool per origin, of the kind that suits
  * what the peer speaks; one limit and one expiry hold for all of them.
  */
-const compose = <E, R>({ connect, expiry, limits, options, speaks }: Settings<E, R>) =>
+const compose = <E, R>({ connect, expire, limits, options, speaks }: Settings<E, R>) =>
   MapPool.make({
     key: (origin: Origin.Origin) => origin,
     maxKeys: limits.maxKeys,
@@ -194,9 +199,9 @@ const compose = <E, R>({ connect, expiry, limits, options, speaks }: Settings<E,
       if (protocols.every(isExclusive)) return exclusive(open)
       if (protocols.every(isShared)) return shared(open)
       const inspect = (connection: HttpConnection) => isShared(connection.protocol)
-      return NegotiatePool.makeMerged({ connect: open, inspect, limit, upgrade: shared, fallback: exclusive })
+      return NegotiatePool.makeMerged({ connect: open, inspect, upgrade: shared, fallback: exclusive })
     }
-  }).pipe(ExpirePool.make(expiry))
+  }).pipe(expire)
 
 /**
  * Sends a request over the program's pool: `fetch("https://example.org/")`.
@@ -238,64 +243,3 @@ const locate = (url: string | URL) => {
   const { pathname, search } = parsed as URL
   return { origin, path: pathname + search }
 }
-
-// -----------------------------------------------------------------------------
-// Options
-// -----------------------------------------------------------------------------
-
-type Connect<E, R> = Connector.Connector<void, HttpConnection, E, R>
-
-type Common<E> = Omit<PoolOptions<HttpConnection, E, never>, "connect" | "limit" | "maxSize">
-
-interface Settings<E, R> {
-  readonly connect: Connector.Connector<Origin.Origin, HttpConnection, E, R>
-  /** What a connection to the origin may turn out to speak. */
-  readonly speaks: (origin: Origin.Origin) => ReadonlyArray<string>
-  readonly limits: ReturnType<typeof limitsOf>
-  readonly expiry: ExpirePool.ExpirePoolOptions<HttpConnection>
-  readonly options: Common<E>
-}
-
-const isExclusive = (protocol: string) => protocol.startsWith("http/1")
-const isShared = (protocol: string) => !isExclusive(protocol)
-const concurrency = (connection: HttpConnection) => connection.concurrency()
-
-const limitsOf = (options: PoolingOptions<never>) => ({
-  maxKeys: options.maxKeys ?? 1000,
-  maxSize: options.maxSize ?? 256,
-  maxSizePerOrigin: integer("HttpPool", "maxSizePerOrigin", options.maxSizePerOrigin, 10, 1),
-  maxSharedPerOrigin: integer("HttpPool", "maxSharedPerOrigin", options.maxSharedPerOrigin, 1, 1)
-})
-
-const settingsOf = (
-  options: HttpPoolOptions | CustomHttpPoolOptions<SocketError, Scope.Scope>
-): Settings<SocketError, Scope.Scope> => {
-  const own = "connect" in options
-  const connect = own ? options.connect : makeConnector(options)
-  const { idleTimeToLive = "30 seconds", maxLifetime = "10 minutes", maxPending = 1000 } = options
-  return {
-    connect: Connector.annotate(connect, ({ protocol }, origin: Origin.Origin) => ({ origin, protocol })),
-    speaks: (origin) => (own ? ["http/1.1", "h2"] : offered(origin, options.protocols)),
-    limits: limitsOf(options),
-    // One policy that keeps everything, because both of the others may be off.
-    expiry: { idleTimeToLive, maxLifetime, keep: () => true },
-    options: {
-      backoff: options.backoff,
-      closeTimeout: options.closeTimeout,
-      // The connector's own deadline is the same one, and its error says more.
-      connectTimeout: own ? options.connectTimeout : Infinity,
-      drainDeadline: options.drainDeadline,
-      leakWarning: options.leakWarning,
-      maxConnecting: options.maxConnecting,
-      maxPending,
-      onAbandon: options.onAbandon,
-      waitTimeout: options.waitTimeout,
-      isOpen: (connection) => connection.isOpen(),
-      watch: (connection, signals) => connection.watch(signals)
-    }
-  }
-}
-
-/** The pools underneath check their options when they are built, which is at the first request. */
-const checked = <E, R>(settings: Settings<E, R>): Effect.Effect<Settings<E, R>> =>
-  Effect.as(Effect.scoped(CachePool.make({ ...settings.options, connect: () => Effect.never })), settings)

@@ -32,8 +32,6 @@ export interface ConnectionLimit {
   readonly stats: Effect.Effect<LimitStats>
   /** For pools. */
   readonly join: (member: Member) => Share
-  /** For pools: grants a slot to whoever asks first while `f` runs, because the caller is about to give one back. */
-  readonly transfer: (f: () => void) => void
 }
 
 /**

@@ -21,6 +21,7 @@ import type { Any, ConnectionInfo, ConnectionPool, Keep, Lease, Observer, PoolSt
 import { Closed, PoolError, TooManyKeys } from "./ConnectionPool.ts"
 import { Alarm, monotonic, type Run } from "./internal/alarm.ts"
 import { Attachments } from "./internal/attachments.ts"
+import { minPause } from "./internal/backoff.ts"
 import { MemoryLimit } from "./internal/memoryLimit.ts"
 import { Observers } from "./internal/observers.ts"
 import { integer, millis } from "./internal/options.ts"
@@ -347,7 +348,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
     const { calls, pool } = entry
     if (pool === undefined || entry.callers > 0) return Effect.succeed(false)
     return Effect.map(pool.stats, (stats) => {
-      if (entry.calls !== calls || entry.callers > 0 || !unused(stats)) return false
+      if (entry.calls !== calls || !unused(stats)) return false
       this.takeOut(entry)
       return true
     })
@@ -357,9 +358,9 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   // Sweeping
   // ---------------------------------------------------------------------------
 
-  private emptied(entry: Entry<Key, Conn, E>): void {
+  private emptied(entry: Entry<Key, Conn, E>, atLeast = 0): void {
     entry.emptySince = monotonic(this.clock)
-    if (!this.draining) this.sweeper.set(entry.emptySince + this.settings.idleTimeToLive)
+    if (!this.draining) this.sweeper.set(entry.emptySince + Math.max(atLeast, this.settings.idleTimeToLive))
   }
 
   private readonly sweep: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
@@ -368,8 +369,8 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
       if (entry.connections > 0 || entry.callers > 0) continue
       const due = entry.emptySince + this.settings.idleTimeToLive
       if (due > now) this.sweeper.set(due)
-      // An attempt that nobody waits for is in flight: look again when it may have ended.
-      else if (!(yield* this.whenUnused(entry, isEmpty))) this.emptied(entry)
+      // An attempt that nobody waits for is in flight, or a close: look again when it may have ended.
+      else if (!(yield* this.whenUnused(entry, isEmpty))) this.emptied(entry, minPause)
     }
   })
 

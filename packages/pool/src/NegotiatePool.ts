@@ -7,7 +7,6 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
-import type { ConnectionLimit } from "./ConnectionLimit.ts"
 import { type ConnectionPool, map } from "./ConnectionPool.ts"
 import type { Connector } from "./Connector.ts"
 import { Negotiation } from "./internal/negotiation.ts"
@@ -35,8 +34,6 @@ export interface NegotiatePoolOptions<B, E, R, F, EF, RF, U, EU, RU> {
   readonly connect: Connector<void, B, E, R>
   /** Whether the upgrade side is to have the connection. */
   readonly inspect: (connection: B) => boolean
-  /** The limit that both sides were given, if any: a connection keeps its slot when it changes sides. */
-  readonly limit?: ConnectionLimit | undefined
   /** Builds the pool for connections that `inspect` accepts; a shared kind. */
   readonly upgrade: (
     connect: Connector<void, B, E, Scope.Scope>
@@ -124,8 +121,7 @@ const negotiate = <B, E, R, F, EF, RF, U, EU, RU, C>(
         Effect.suspend(() => options.connect()),
         context
       ) as Effect.Effect<B, E, Scope.Scope>,
-      options.inspect,
-      options.limit
+      options.inspect
     )
     const upgrade = yield* options.upgrade(negotiation.connector("upgrade"))
     const fallback = yield* options.fallback(negotiation.connector("fallback"))

@@ -113,6 +113,7 @@ const empty = { _tag: "Empty" } as const
 class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, InnerPool {
   readonly connections: Connections<Conn, E>
   private state: State<Conn, E> = empty
+  private arriving: () => boolean = () => false
 
   constructor(options: SingletonPoolOptions<Conn, E, never>, context: Context.Context<never>) {
     const single = { ...options, maxSize: 1, maxConnecting: 1 }
@@ -277,7 +278,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
 
   /** Where nobody here is to have the connection, another pool of the same limit may need its place. */
   private rest({ connection, told }: Ready<Conn, E>): void {
-    if (told.size > 0 || connection.state !== "idle") return
+    if (told.size > 0 || this.arriving() || connection.state !== "idle") return
     if (this.connections.share?.yields(false)) this.retire(connection, "capacity")
   }
 
@@ -344,6 +345,14 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
 
   readonly isWaking = (): boolean => false
 
+  readonly keepWhile = (arriving: () => boolean): void => {
+    this.arriving = arriving
+  }
+
+  readonly arrived = (): void => {
+    if (this.state._tag === "Ready") this.rest(this.state)
+  }
+
   validated(connection: Connection<Conn>, attempt: Attempt<Conn>, healthy: boolean): void {
     if (this.state._tag !== "Making" || this.state.attempt !== attempt) return
     this.state.attempt = undefined
@@ -365,7 +374,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
   }
 
   idleSince(): number | undefined {
-    if (this.state._tag !== "Ready" || this.state.told.size > 0) return undefined
+    if (this.state._tag !== "Ready" || this.state.told.size > 0 || this.arriving()) return undefined
     const { connection } = this.state
     return connection.state === "idle" ? connection.idleSince : undefined
   }

@@ -197,7 +197,6 @@ describe("BalancePool", () => {
           pool: (connect, { limit }) =>
             NegotiatePool.makeMerged({
               connect,
-              limit,
               inspect: () => true,
               upgrade: (connect) => SharedPool.make({ connect, limit, concurrency: 10, maxSize: 1 }),
               fallback: (connect) => CachePool.make({ connect, limit })

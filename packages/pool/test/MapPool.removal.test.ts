@@ -113,6 +113,22 @@ describe("MapPool", () => {
       })
     )
 
+    it.effect(
+      "M2 A10 a key whose attempt nobody waits for is not looked at again and again, even where the time is 0",
+      () =>
+        Effect.gen(function* () {
+          const clock = yield* countingClock
+          const { pool } = yield* clock.provide(
+            keyed({ idleTimeToLive: 0 }, { connectTimeout: "20 seconds" }, TestConnector.makeUnsafe(hang))
+          )
+          const leaving = yield* borrow(at(pool, "a"))
+          yield* leaving.interrupt
+          yield* TestClock.adjust("10 seconds")
+          assert.deepStrictEqual(yield* pool.keys, ["a"])
+          assert.isBelow(clock.sleeps(), 200)
+        })
+    )
+
     it.effect("M2 A10 a key that is waited on is not looked at again and again, even where the time is 0", () =>
       Effect.gen(function* () {
         const clock = yield* countingClock

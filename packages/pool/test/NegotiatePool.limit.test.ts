@@ -3,16 +3,19 @@
  * without a slot more.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Scheduler from "effect/Scheduler"
+import * as TestClock from "effect/testing/TestClock"
 import * as CachePool from "../src/CachePool.ts"
 import * as ConnectionLimit from "../src/ConnectionLimit.ts"
+import * as MapPool from "../src/MapPool.ts"
 import * as NegotiatePool from "../src/NegotiatePool.ts"
 import * as SharedPool from "../src/SharedPool.ts"
 import * as SingletonPool from "../src/SingletonPool.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
 import type { TestConnection } from "../src/testing/TestConnector.ts"
-import { over } from "./support/kinds.ts"
+import { inScope, over } from "./support/kinds.ts"
 import { borrow, borrowLater, borrowMany, gates, once, settle, states } from "./support/scene.ts"
 
 interface Given {
@@ -32,7 +35,6 @@ const limited = (given: Given, peer = TestConnector.makeUnsafe()) =>
         NegotiatePool.makeMerged({
           connect: peer.connect,
           inspect: given.upgrades,
-          limit,
           upgrade: (connect) =>
             given.upgrade === "singleton"
               ? SingletonPool.make({ ...common, connect })
@@ -92,6 +94,149 @@ describe("NegotiatePool", () => {
         }
         assert.deepStrictEqual([most(), peer.closed()], [1, [1, 2, 3, 4, 5, 6]])
       })
+    )
+
+    it.effect("M4 a pool that waits for the slot does not get it while the connection changes sides", () =>
+      Effect.gen(function* () {
+        const { limit, most, peer, pool } = yield* limited({ max: 1, upgrades: never })
+        const other = yield* over((peer) => CachePool.make({ ...peer.options, limit }))
+        const [open] = gates(peer, TestConnector.succeed)
+        const caller = yield* borrow(pool)
+        const competitor = yield* borrow(other.pool)
+        assert.deepStrictEqual([states(caller, competitor), (yield* limit.stats).waiting], [["waits", "waits"], 1])
+        yield* open!
+        assert.deepStrictEqual([states(caller, competitor), other.peer.attempts()], [["has 1", "waits"], 0])
+        // It comes back to a pool that nobody waits at, so its place goes to the one that waits.
+        yield* caller.leave
+        assert.deepStrictEqual([states(competitor), peer.closed(), most()], [["has 1"], [1], 1])
+        yield* competitor.leave
+        assert.deepStrictEqual([yield* once(pool), other.peer.closed()], ["has 2", [1]])
+      })
+    )
+
+    it.effect("N2 M4 cold fallback keys at the cap keep the connection of their probe, and count it once", () =>
+      Effect.gen(function* () {
+        const peer = TestConnector.makeUnsafe(TestConnector.delay(5))
+        const { isOpen, watch } = peer.options
+        const { pool: map } = yield* over(
+          () =>
+            MapPool.make({
+              key: (key: string) => key,
+              maxSize: 5,
+              pool: (_, { limit }) =>
+                NegotiatePool.makeMerged({
+                  connect: peer.connect,
+                  inspect: never,
+                  upgrade: (connect) => SharedPool.make({ connect, isOpen, watch, limit, concurrency: 10, maxSize: 1 }),
+                  fallback: (connect) => CachePool.make({ connect, isOpen, watch, limit })
+                })
+            }),
+          peer
+        )
+        let most = 0
+        const count = Effect.map(map.stats, ({ closing, connecting, idle, used }) => {
+          most = Math.max(most, idle + used + connecting + closing)
+        })
+        const look = () => void Effect.runSync(count)
+        yield* map.observe({ connecting: look, connected: look, borrowed: look })
+        const order: Array<number> = []
+        const calls = Effect.forEach(
+          Array.from({ length: 100 }, (_, n) => n),
+          (n) =>
+            map.use(`key ${n}`, () =>
+              Effect.andThen(
+                Effect.sleep(10),
+                Effect.sync(() => order.push(n))
+              )
+            ),
+          { concurrency: "unbounded" }
+        )
+        const fiber = yield* Effect.forkChild(calls)
+        for (let i = 0; i < 1_000 && fiber.pollUnsafe() === undefined; i++) yield* TestClock.adjust(5)
+        assert.deepStrictEqual([peer.attempts(), most], [100, 5])
+        assert.deepStrictEqual(
+          order,
+          order.toSorted((a, b) => a - b)
+        )
+      })
+    )
+
+    it.effect("N2 what callers leave over that changed sides goes to another pool of the limit", () =>
+      Effect.gen(function* () {
+        const { limit, peer, pool } = yield* limited({ max: 2, upgrades: never })
+        const other = yield* over((peer) => CachePool.make({ ...peer.options, limit }))
+        const [open, openSecond] = gates(peer, TestConnector.succeed, TestConnector.succeed)
+        const callers = yield* borrowMany(pool, 2)
+        const holder = yield* borrow(other.pool)
+        const competitor = yield* borrow(other.pool)
+        assert.deepStrictEqual(states(...callers, holder, competitor), ["waits", "waits", "has 1", "waits"])
+        // Nobody is there any more when the probe ends.
+        for (const caller of callers) yield* caller.interrupt
+        yield* open!
+        assert.deepStrictEqual([states(competitor), peer.closed()], [["has 2"], [1]])
+        yield* openSecond!
+        assert.strictEqual((yield* limit.stats).used, 2)
+      })
+    )
+
+    it.effect("N2 A3 a connection that nobody takes after all counts until it has closed", () =>
+      Effect.gen(function* () {
+        const peer = TestConnector.makeUnsafe()
+        const limit = yield* ConnectionLimit.make({ max: 1 })
+        const used = Effect.map(limit.stats, (stats) => stats.used)
+        const slowClose = Deferred.makeUnsafe<void>()
+        const slowConnect = Deferred.makeUnsafe<void>()
+        const { close, pool } = yield* inScope(
+          NegotiatePool.makeMerged({
+            connect: () => Effect.tap(peer.connect(), () => Effect.addFinalizer(() => Deferred.await(slowClose))),
+            inspect: never,
+            upgrade: (connect) => SharedPool.make({ connect, limit, concurrency: 10, connectTimeout: 50 }),
+            // Takes its time before it asks for the connection.
+            fallback: (connect) =>
+              CachePool.make({ connect: () => Effect.andThen(Deferred.await(slowConnect), connect()), limit })
+          })
+        )
+        const caller = yield* borrow(pool)
+        assert.deepStrictEqual([states(caller), peer.live(), yield* used], [["waits"], 1, 1])
+        yield* TestClock.adjust(50)
+        // One connection is closing, and for another one the fallback is on its way.
+        assert.deepStrictEqual([states(caller), peer.live(), yield* used], [["WaitTimeout connect"], 1, 2])
+        yield* Deferred.succeed(slowClose, undefined)
+        yield* settle
+        assert.deepStrictEqual([peer.live(), yield* used], [0, 1])
+        yield* close
+        assert.strictEqual(yield* used, 0)
+      })
+    )
+
+    it.effect(
+      "N2 a fallback that keeps nothing idle has the probe's connection for as long as its caller is on the way",
+      () =>
+        Effect.gen(function* () {
+          for (const stays of [true, false]) {
+            const peer = TestConnector.makeUnsafe()
+            const [open] = gates(peer, TestConnector.succeed)
+            const { pool } = yield* over(
+              () =>
+                NegotiatePool.makeMerged({
+                  connect: peer.connect,
+                  inspect: never,
+                  upgrade: (connect) => SharedPool.make({ connect, concurrency: 10 }),
+                  fallback: (connect) => CachePool.make({ connect, maxIdle: 0 })
+                }),
+              peer
+            )
+            const caller = yield* borrow(pool)
+            if (!stays) yield* caller.interrupt
+            yield* open!
+            assert.deepStrictEqual(
+              [states(caller), peer.attempts(), peer.closed()],
+              stays ? [["has 1"], 1, []] : [["interrupted"], 1, [1]]
+            )
+            yield* caller.leave
+            assert.deepStrictEqual(peer.closed(), [1])
+          }
+        })
     )
 
     it.effect("N4 A1 callers interrupted at any instant of a probe under 1 leave a slot, or an idle connection", () =>

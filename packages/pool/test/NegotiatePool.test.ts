@@ -60,7 +60,6 @@ const negotiated = (given: Given = {}, peer = TestConnector.makeUnsafe()) =>
         NegotiatePool.makeMerged({
           connect: (given.policy ?? ((connect: Connect) => connect))(peer.connect),
           inspect: given.upgrades ?? (() => true),
-          limit: given.limit,
           upgrade: (connect) =>
             Effect.tap(
               SharedPool.make({

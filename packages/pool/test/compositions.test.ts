@@ -251,7 +251,6 @@ describe("compositions", () => {
             NegotiatePool.makeMerged({
               connect: peer.connect,
               inspect: () => true,
-              limit,
               upgrade: (connect) => SharedPool.make({ connect, concurrency: 10, limit }),
               fallback: (connect) => CachePool.make({ connect, limit })
             })

@@ -916,7 +916,6 @@ describe("invariants of the port", () => {
               NegotiatePool.makeMerged({
                 connect: peer.connect,
                 inspect: () => false,
-                limit,
                 upgrade: (connect) => SharedPool.make({ connect, concurrency: 10, limit }),
                 fallback: (connect) => CachePool.make({ connect, limit })
               })

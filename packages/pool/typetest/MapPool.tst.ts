@@ -51,7 +51,6 @@ const httpPool = MapPool.make({
     NegotiatePool.makeMerged({
       connect: () => dial(origin),
       inspect: (socket) => socket.alpn === "h2",
-      limit,
       upgrade: (connect) =>
         SharedPool.make({
           connect: () => Effect.flatMap(connect(), http2),

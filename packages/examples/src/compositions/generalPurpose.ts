@@ -25,8 +25,7 @@ export const makePool = <E>(connect: (origin: string) => Effect.Effect<Connectio
         connect: () => connect(origin),
         inspect: ({ protocol }) => protocol === "h2",
         upgrade: (connect) => SharedPool.make({ connect, limit, concurrency: ({ maxStreams }) => maxStreams }),
-        fallback: (connect) => CachePool.make({ connect, limit, maxSize: 6 }),
-        limit
+        fallback: (connect) => CachePool.make({ connect, limit, maxSize: 6 })
       })
   }).pipe(ExpirePool.make({ idleTimeToLive: "90 seconds", maxLifetime: "5 minutes" }))
 

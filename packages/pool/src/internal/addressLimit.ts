@@ -12,6 +12,8 @@ export class AddressLimit implements ConnectionLimit {
   readonly stats: Effect.Effect<LimitStats>
   private readonly book: AddressBook<unknown>
   private readonly outer: ConnectionLimit | undefined
+  /** Whether the next `take` is for a connection that is open, and has its address. */
+  private giving = false
 
   constructor(book: AddressBook<unknown>, outer: ConnectionLimit | undefined) {
     this.book = book
@@ -19,8 +21,6 @@ export class AddressLimit implements ConnectionLimit {
     this.max = outer?.max ?? Infinity
     this.stats = outer?.stats ?? Effect.succeed({ max: Infinity, used: 0, waiting: 0 })
   }
-
-  readonly transfer = (f: () => void): void => (this.outer === undefined ? f() : this.outer.transfer(f))
 
   readonly join = (member: Member): Share => {
     const { book } = this
@@ -30,9 +30,19 @@ export class AddressLimit implements ConnectionLimit {
     const wants = demand(book)
     const hopes = demand(book)
     return {
-      take: () => book.hasRoom && (outer === undefined || outer.take()),
+      take: () => {
+        if (!this.giving && !book.hasRoom) return false
+        this.giving = false
+        return outer === undefined || outer.take()
+      },
       takeOver: () => outer?.takeOver(),
       release: () => outer?.release(),
+      give: (f) => {
+        this.giving = true
+        const given = outer === undefined ? (f(), !this.giving) : outer.give(f)
+        this.giving = false
+        return given
+      },
       // Another pool's place would be of no use without an address.
       want: (yes) => {
         wants(yes)

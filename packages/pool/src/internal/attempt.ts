@@ -17,6 +17,10 @@ export class Attempt<Conn, Owner = unknown> {
   fiber: Fiber<unknown, unknown> | undefined = undefined
   startedAt = 0
   ended = false
+  /** Another pool is to take its connection. */
+  handing = false
+  /** That pool has its slot in the shared limit, too. */
+  slotless = false
   private timer: Fiber<void> | undefined = undefined
 
   /** Follows `fiber`, which may have ended already, until `end`; a deadline is set only if it has not. */

@@ -40,6 +40,8 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   protected readonly line = new Line<Waiting<Conn, E>>()
   private readonly wakes: Wakes<Conn, E | PoolError>
   private readonly deadlines: Alarm
+  /** Whether callers are on their way here from another pool. */
+  protected arriving: () => boolean = () => false
   /** Whether waiters stand in the order of their deadlines. */
   private inOrder = true
   private pumping = false
@@ -198,7 +200,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   /** Nobody here waits for it: it stays, unless another pool of the same limit needs its place. */
   private rest(connection: Connection<Conn>): void {
-    if (this.connections.share?.yields(false)) this.connections.evict(connection, "capacity")
+    if (!this.arriving() && this.connections.share?.yields(false)) this.connections.evict(connection, "capacity")
     else this.keep(connection)
   }
 
@@ -386,6 +388,15 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   readonly isWaking = (): boolean => this.wakes.first !== undefined
 
+  readonly keepWhile = (arriving: () => boolean): void => {
+    this.arriving = arriving
+  }
+
+  readonly arrived = (): void => {
+    this.trim()
+    this.pump()
+  }
+
   readonly lendable = (): number => {
     let count = 0
     for (const connection of this.connections.all) if (connection.verdict === undefined) count++
@@ -412,6 +423,8 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   abstract failed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError> | undefined): void
   abstract validated(connection: Connection<Conn>, attempt: Attempt<Conn>, healthy: boolean): void
+  /** Evicts idle connections beyond what the kind keeps. */
+  protected trim(): void {}
   abstract idleSince(): number | undefined
   abstract giveUp(): void
   abstract stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers">

@@ -22,6 +22,7 @@ import { Backoff } from "./backoff.ts"
 import { Checks, judge } from "./checks.ts"
 import { Connection, nextId } from "./connection.ts"
 import { Draining } from "./draining.ts"
+import { Handing } from "./handing.ts"
 import { Observers } from "./observers.ts"
 import { redirectOf } from "./redirect.ts"
 import type { Settings } from "./options.ts"
@@ -49,6 +50,15 @@ export interface Kind<Conn, E> {
   /** The pool drains: fail all waiters. */
   stopped(): void
   stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers">
+}
+
+/** What closes with a scope. */
+interface Closing<Conn> {
+  /** A fiber that has to end first. */
+  readonly after?: Fiber<unknown, unknown> | undefined
+  /** The attempt that comes to nothing. */
+  readonly attempt?: Attempt<Conn> | undefined
+  readonly done?: () => void
 }
 
 export class Connections<Conn, E> {
@@ -139,10 +149,11 @@ export class Connections<Conn, E> {
       this.observers.emit("connecting", attempt.id)
     }
     const annotations = new Map<string, unknown>()
-    const context = Context.add(
-      Context.add(this.context, Scope.Scope, attempt.scope),
-      Connector.Annotations,
-      annotations
+    const handing: Handing = { give: (prime) => this.give(attempt, prime), keep: () => this.keep(attempt) }
+    const context = this.context.pipe(
+      Context.add(Scope.Scope, attempt.scope),
+      Context.add(Connector.Annotations, annotations),
+      Context.add(Handing, handing)
     ) as Context.Context<never>
     attempt.start(
       Effect.runForkWith(context)(this.open),
@@ -156,7 +167,18 @@ export class Connections<Conn, E> {
     if (!attempt.end()) return
     this.connecting.delete(attempt)
     attempt.fiber?.interruptUnsafe()
-    this.close(attempt.scope, attempt.fiber)
+    this.close(attempt.scope, { attempt, after: attempt.fiber })
+  }
+
+  private give(attempt: Attempt<Conn>, prime: () => void): void {
+    attempt.handing = true
+    if (this.share === undefined) prime()
+    else attempt.slotless = this.share.give(prime)
+  }
+
+  private keep(attempt: Attempt<Conn>): void {
+    if (attempt.slotless) this.share!.takeOver()
+    attempt.slotless = false
   }
 
   private connectEnded(attempt: Attempt<Conn>, exit: Exit.Exit<Conn, E>, annotations: Map<string, unknown>): void {
@@ -164,7 +186,7 @@ export class Connections<Conn, E> {
     this.connecting.delete(attempt)
     if (Exit.isSuccess(exit)) return this.connected(attempt, exit.value, annotations)
     if (redirectOf(exit.cause) !== undefined) return this.redirected(attempt, exit.cause)
-    this.connectFailed(attempt, exit.cause, () => this.close(attempt.scope))
+    this.connectFailed(attempt, exit.cause, () => this.close(attempt.scope, { attempt }))
   }
 
   private connectTimedOut(attempt: Attempt<Conn>): void {
@@ -186,7 +208,7 @@ export class Connections<Conn, E> {
   private redirected(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError>): void {
     // First, or the room made would start the same attempt again for the same callers.
     this.kind.redirected(attempt, cause)
-    this.close(attempt.scope)
+    this.close(attempt.scope, { attempt })
   }
 
   private connected(attempt: Attempt<Conn>, value: Conn, annotations: Map<string, unknown>): void {
@@ -316,17 +338,19 @@ export class Connections<Conn, E> {
     connection.unwatch = undefined
     if (unwatch !== undefined) this.observers.isolate(unwatch)
     if (this.observers.active) this.observers.emit("evicted", connection, reason)
-    this.close(connection.scope, undefined, () => {
-      connection.state = "closed"
-      this.closed++
-      if (this.observers.active) this.observers.emit("closed", connection)
+    this.close(connection.scope, {
+      done: () => {
+        connection.state = "closed"
+        this.closed++
+        if (this.observers.active) this.observers.emit("closed", connection)
+      }
     })
     // There may be fewer connections now than the kind wants.
     this.kind.vacated()
   }
 
-  /** Closes `scope`, after `fiber` if given; counts as closing until that has ended or `closeTimeout` passed. */
-  private close(scope: Scope.Closeable, fiber?: Fiber<unknown, unknown> | undefined, done?: () => void): void {
+  /** Closes `scope`, after a fiber if given; counts as closing until that has ended or `closeTimeout` passed. */
+  private close(scope: Scope.Closeable, { after, attempt, done }: Closing<Conn>): void {
     this.closing++
     let ended = false
     let timer: Fiber<void> | undefined
@@ -336,7 +360,7 @@ export class Connections<Conn, E> {
       timer?.interruptUnsafe()
       this.closing--
       done?.()
-      this.share?.release()
+      if (attempt?.slotless !== true) this.share?.release()
       this.kind.vacated()
       this.draining.check()
     }
@@ -344,7 +368,7 @@ export class Connections<Conn, E> {
       log: "Unhandled",
       message: "A connection's close failed"
     })
-    const closer = this.run(fiber === undefined ? close : Effect.andThen(awaitFiber(fiber), close))
+    const closer = this.run(after === undefined ? close : Effect.andThen(awaitFiber(after), close))
     closer.addObserver(end)
     if (!ended) timer = this.timer(this.settings.closeTimeout, end)()
   }
@@ -401,10 +425,12 @@ export class Connections<Conn, E> {
 
   stats(): PoolStats {
     const kind = this.kind.stats()
+    let connecting = 0
+    for (const attempt of this.connecting) if (!attempt.handing) connecting++
     return {
       idle: kind.idle,
       used: kind.used,
-      connecting: this.connecting.size,
+      connecting,
       closing: kind.closing,
       pending: kind.pending,
       borrowers: kind.borrowers,

@@ -52,7 +52,8 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   }
 
   protected keep(connection: Connection<Conn>): void {
-    if (this.unused.size >= this.settings.maxIdle) return this.connections.evict(connection, "capacity")
+    if (this.unused.size >= this.settings.maxIdle && !this.arriving())
+      return this.connections.evict(connection, "capacity")
     connection.state = "idle"
     connection.fresh = false
     this.unused.push(connection)
@@ -100,8 +101,12 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     return this.belowMinimum() && this.hasRoom() && this.connections.mayConnect()
   }
 
+  protected override trim(): void {
+    while (this.unused.size > this.settings.maxIdle) this.giveUp()
+  }
+
   idleSince(): number | undefined {
-    return this.unused.first?.idleSince
+    return this.arriving() ? undefined : this.unused.first?.idleSince
   }
 
   giveUp(): void {

@@ -36,7 +36,9 @@ const observed = (pool: ConnectionPool<void, unknown, unknown>): Effect.Effect<I
         lendable: () => lendable,
         idle: () => idle,
         canLend: () => idle > 0,
-        isWaking: () => false
+        isWaking: () => false,
+        keepWhile: () => {},
+        arrived: () => {}
       }
       const observe = pool.observe({
         connected: () => count(1, 1),

@@ -21,6 +21,10 @@ export interface InnerPool {
   readonly canLend: () => boolean
   /** Whether callers that left the line have not run yet. */
   readonly isWaking: () => boolean
+  /** While `arriving` says that callers are on their way here, what is idle is kept for them. */
+  readonly keepWhile: (arriving: () => boolean) => void
+  /** They have arrived: what they left over is like any other idle connection. */
+  readonly arrived: () => void
 }
 
 export const innerPool = (pool: Any): InnerPool | undefined => (pool as { readonly [InnerPool]?: InnerPool })[InnerPool]

@@ -12,7 +12,8 @@ export class MemoryLimit implements ConnectionLimit {
   readonly max: number
   readonly stats: Effect.Effect<LimitStats>
   used = 0
-  transferring = false
+  /** The pool that gives its slot to the next one that takes. */
+  giver: MemoryShare | undefined = undefined
   /** Pools that want a slot, next one first. */
   readonly wanting = new LinkedList<MemoryShare>()
   /** Pools that would like one if nobody else wants it. */
@@ -35,15 +36,6 @@ export class MemoryLimit implements ConnectionLimit {
 
   leave(share: MemoryShare): void {
     this.shares.delete(share)
-  }
-
-  readonly transfer = (f: () => void): void => {
-    this.transferring = true
-    try {
-      f()
-    } finally {
-      this.transferring = false
-    }
   }
 
   /** Pools that hold or want a slot. */
@@ -111,10 +103,27 @@ class MemoryShare implements Share, Link<MemoryShare> {
   }
 
   readonly take = (): boolean => {
-    if (this.limit.used >= this.limit.max && !this.limit.transferring) return false
-    this.limit.transferring = false
+    const { giver } = this.limit
+    if (giver === undefined && this.limit.used >= this.limit.max) return false
+    if (giver !== undefined) giver.lose()
     this.takeOver()
     return true
+  }
+
+  readonly give = (f: () => void): boolean => {
+    this.limit.giver = this
+    f()
+    // Whoever took the slot has ended the offer.
+    const given = this.limit.giver === undefined
+    this.limit.giver = undefined
+    return given
+  }
+
+  private lose(): void {
+    this.limit.giver = undefined
+    this.limit.used--
+    this.held--
+    this.limit.countActive(this)
   }
 
   readonly takeOver = (): void => {

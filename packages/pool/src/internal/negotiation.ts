@@ -7,8 +7,8 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
-import type { ConnectionLimit } from "../ConnectionLimit.ts"
 import * as Connector from "../Connector.ts"
+import { Handing } from "./handing.ts"
 import { Redirect, redirectOf } from "./redirect.ts"
 
 export type Side = "upgrade" | "fallback"
@@ -26,8 +26,15 @@ interface Parcel<B> {
 const ownFailure = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> | undefined =>
   Cause.hasInterruptsOnly(cause) || redirectOf(cause) !== undefined ? undefined : cause
 
-/** Makes a side connect, if it has room; the effect waits for the end of that attempt. */
-export type Prime = (side: Side) => Effect.Effect<Exit.Exit<unknown, unknown>> | undefined
+/** What a negotiation asks of its sides. */
+export interface Sides {
+  /** Makes a side connect, if it has room; the effect waits for the end of that attempt. */
+  readonly prime: (side: Side) => Effect.Effect<Exit.Exit<unknown, unknown>> | undefined
+  /** A connection is on its way to a side, and callers will be. */
+  readonly handing: (to: Side) => void
+  /** The attempt that handed it over has ended. */
+  readonly handed: () => void
+}
 
 export class Negotiation<B, E> {
   /** What the latest connection turned out to be; undefined before the first. */
@@ -39,25 +46,19 @@ export class Negotiation<B, E> {
 
   private readonly open: Effect.Effect<B, E, Scope.Scope>
   private readonly inspect: (connection: B) => boolean
-  private readonly limit: ConnectionLimit | undefined
   /** Set when both sides exist; attempts that a side makes earlier wait for it. */
   private readonly started = Deferred.makeUnsafe<void>()
-  private prime: Prime = () => undefined
+  private sides: Sides = { prime: () => undefined, handing: () => {}, handed: () => {} }
   private probe: Deferred.Deferred<void> | undefined = undefined
   private readonly parcels = new Set<Parcel<B>>()
 
-  constructor(
-    open: Effect.Effect<B, E, Scope.Scope>,
-    inspect: (connection: B) => boolean,
-    limit: ConnectionLimit | undefined
-  ) {
+  constructor(open: Effect.Effect<B, E, Scope.Scope>, inspect: (connection: B) => boolean) {
     this.open = open
     this.inspect = inspect
-    this.limit = limit
   }
 
-  start(prime: Prime): void {
-    this.prime = prime
+  start(sides: Sides): void {
+    this.sides = sides
     Deferred.doneUnsafe(this.started, Exit.void)
   }
 
@@ -83,23 +84,25 @@ export class Negotiation<B, E> {
 
   private openFor(side: Side): Effect.Effect<B, E, Scope.Scope> {
     return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Effect.scope, (owner) => {
+      Effect.flatMap(Effect.all([Effect.scope, Handing]), ([owner, handing]) => {
         // Its own scope, so that it can outlive an attempt of the wrong side.
         const scope = Scope.makeUnsafe()
         const parcel = { taken: false }
-        let handing = false
+        let handsOver = false
         const probed = this.beginProbe()
         const settle = (connection: B): Effect.Effect<B> => {
           const picked: Side = this.inspect(connection) ? "upgrade" : "fallback"
           this.outcome = picked
           if (picked === side) return Effect.succeed(connection)
-          handing = true
+          handsOver = true
           this.handovers++
           this.moving = side
+          this.sides.handing(picked)
           return Effect.flatMap(Connector.Annotations, (annotations) =>
             restore(
               this.handOver(
                 Object.assign(parcel, { to: picked, connection, scope, annotations: annotations ?? new Map() }),
+                handing,
                 probed
               )
             )
@@ -107,8 +110,13 @@ export class Negotiation<B, E> {
         }
         return Effect.andThen(
           Scope.addFinalizerExit(owner, (exit) => {
-            if (handing) this.handovers--
-            return parcel.taken ? Effect.void : Scope.close(scope, exit)
+            if (handsOver) {
+              this.handovers--
+              this.sides.handed()
+            }
+            if (parcel.taken) return Effect.void
+            handing?.keep()
+            return Scope.close(scope, exit)
           }),
           Effect.onExit(Effect.flatMap(restore(Scope.provide(this.open, scope)), settle), () => Effect.sync(probed))
         )
@@ -130,18 +138,18 @@ export class Negotiation<B, E> {
   /**
    * Gives a connection to the other side, and dies with a `Redirect` when that
    * side has it, or does not want it. The attempt that opened it stays until
-   * then, and with it the slot that it holds in a shared limit.
+   * then; its slot in a shared limit goes with the connection.
    */
-  private handOver(parcel: Parcel<B>, probed: () => void): Effect.Effect<never> {
+  private handOver(parcel: Parcel<B>, handing: Handing | undefined, probed: () => void): Effect.Effect<never> {
     return Effect.suspend(() => {
       this.parcels.add(parcel)
       probed()
       let attempt: Effect.Effect<Exit.Exit<unknown, unknown>> | undefined
       const prime = () => {
-        attempt = this.prime(parcel.to)
+        attempt = this.sides.prime(parcel.to)
       }
-      if (this.limit === undefined) prime()
-      else this.limit.transfer(prime)
+      if (handing === undefined) prime()
+      else handing.give(prime)
       // Without room for an attempt, one that is under way may take it.
       return Effect.flatMap(attempt ?? Effect.as(Effect.yieldNow, Exit.void), (exit) => {
         return Effect.die(new Redirect(this, parcel.taken && Exit.isFailure(exit) ? ownFailure(exit.cause) : undefined))

@@ -21,6 +21,8 @@ export interface Share {
   readonly takeOver: () => void
   /** Gives a slot back: a close has ended. */
   readonly release: () => void
+  /** Gives a slot to whichever pool of the limit is first to `take` one while `f` runs; whether one did. */
+  readonly give: (f: () => void) => boolean
   /** Whether the pool has waiters that only lack a slot. */
   readonly want: (yes: boolean) => void
   /** Whether the pool would like a slot if no other pool wants it. */

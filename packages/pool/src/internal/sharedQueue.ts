@@ -103,7 +103,7 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
 
   /** None while callers wait: then it is idle because it admits nobody yet, and kept for them. */
   idleSince(): number | undefined {
-    return this.line.waiters.first === undefined ? this.oldestIdle()?.idleSince : undefined
+    return this.line.waiters.first === undefined && !this.arriving() ? this.oldestIdle()?.idleSince : undefined
   }
 
   giveUp(): void {

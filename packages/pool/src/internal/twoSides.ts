@@ -39,6 +39,9 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
   private readonly sides: { readonly [S in Side]: Part<Conn, E> }
   private readonly run: Run
   private readonly inner: { readonly [S in Side]: InnerPool }
+  /** Sides that callers are on their way to. */
+  private readonly expecting = new Set<Side>()
+  private following = false
 
   constructor(
     negotiation: Negotiation<any, any>,
@@ -50,7 +53,33 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
     this.negotiation = negotiation
     this.sides = sides
     this.inner = inner
-    negotiation.start((side) => inner[side].openOne())
+    negotiation.start({
+      prime: (side) => inner[side].openOne(),
+      handing: (to) => {
+        this.expecting.add(to)
+      },
+      handed: () => this.seeThrough()
+    })
+    for (const side of ["upgrade", "fallback"] as const) inner[side].keepWhile(() => this.expecting.has(side))
+  }
+
+  /** Ends the keeping of connections for callers that change sides, when these have had their turn. */
+  private seeThrough(): void {
+    if (this.following) return
+    this.following = true
+    const { fallback, upgrade } = this.inner
+    const follow: Effect.Effect<void> = Effect.suspend(() => {
+      if (upgrade.isWaking() || fallback.isWaking()) return Effect.andThen(Effect.yieldNow, follow)
+      this.following = false
+      // The end of another handover will be followed, too.
+      if (this.negotiation.handovers > 0) return Effect.void
+      this.expecting.clear()
+      upgrade.arrived()
+      fallback.arrived()
+      return Effect.void
+    })
+    // A caller that yields on its way has its turn before this fiber goes on.
+    this.run(Effect.andThen(Effect.yieldNow, follow))
   }
 
   // ---------------------------------------------------------------------------

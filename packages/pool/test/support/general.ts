@@ -104,7 +104,6 @@ export const httpPool = ({ maxKeys = 500, maxSize = 200, onClose = () => Effect.
         NegotiatePool.makeMerged({
           connect: () => hosts.dial(host),
           inspect: ({ host }) => host.startsWith("h2"),
-          limit,
           upgrade: (connect) =>
             SharedPool.make({ connect: () => Effect.map(connect(), as("h2")), concurrency: 1_000, maxSize: 1, limit }),
           fallback: (connect) =>

@@ -51,7 +51,6 @@ export const negotiate = (
 ): Effect.Effect<TestPool, never, Scope.Scope> =>
   NegotiatePool.makeMerged({
     connect: options.connect,
-    limit: options.limit,
     inspect: (connection: Conn) => {
       if (controls.upgrades) controls.upgraded.add(connection)
       return controls.upgrades
