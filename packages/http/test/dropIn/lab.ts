@@ -10,7 +10,9 @@ import { HttpClient, type HttpClientError } from "effect/http"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
+import * as Http2 from "node:http2"
 import type * as Net from "node:net"
+import { certificates } from "../certificates.ts"
 import { leakOracle, type LeakOracle } from "../leakOracle.ts"
 import { httpServer, type Request, type Server } from "../servers.ts"
 
@@ -36,6 +38,9 @@ export type Handler = (request: Incoming, response: Outgoing) => void | Promise<
 
 type Program<E> = (server: { readonly url: string }) => Effect.Effect<void, E, HttpClient.HttpClient | Scope.Scope>
 
+/** A server of Node that does not listen yet. */
+export type Served = Http.Server | Http2.Http2SecureServer
+
 export interface Subject {
   readonly name: string
   /** The client that this project makes, as opposed to the one that it stands in for. */
@@ -45,6 +50,8 @@ export interface Subject {
   readonly layer: Layer.Layer<HttpClient.HttpClient>
   /** Runs a program against a server that answers as told, in the subject's protocol. */
   readonly talk: <E>(handler: Handler, program: Program<E>) => Effect.Effect<void, E>
+  /** For servers that are made by other means. */
+  readonly makeServer: () => Served
   /** Runs a program against a server that writes HTTP/1.1 byte by byte. */
   readonly talkRaw: <E>(
     onRequest: (request: Request, socket: Net.Socket) => void,
@@ -66,7 +73,13 @@ export const forEachClient = (
 
 const subjects = (oracle: LeakOracle): ReadonlyArray<Subject> => [
   subject(oracle, { name: "layerUndici", pooled: false, protocol: "http/1.1", layer: NodeHttpClient.layerUndici }),
-  subject(oracle, { name: "PooledHttpClient", pooled: true, protocol: "http/1.1", layer: pooled(oracle) })
+  subject(oracle, { name: "PooledHttpClient", pooled: true, protocol: "http/1.1", layer: pooled(oracle) }),
+  subject(oracle, {
+    name: "PooledHttpClient over HTTP/2",
+    pooled: true,
+    protocol: "h2",
+    layer: pooled(oracle, { tls: { ca: certificates.ca } })
+  })
 ]
 
 const pooled = (oracle: LeakOracle, options?: HttpPool.HttpPoolOptions): Layer.Layer<HttpClient.HttpClient> =>
@@ -77,6 +90,11 @@ const pooled = (oracle: LeakOracle, options?: HttpPool.HttpPoolOptions): Layer.L
 
 const subject = (oracle: LeakOracle, given: Pick<Subject, "name" | "pooled" | "protocol" | "layer">): Subject => ({
   ...given,
+  makeServer: () => {
+    const server = given.protocol === "h2" ? Http2.createSecureServer(certificates.server) : Http.createServer()
+    oracle.server(server)
+    return server
+  },
   talk: (handler, program) =>
     Effect.flatMap(serve(oracle, given.protocol, handler), (url) => run(given.layer, program({ url }))),
   talkRaw: (onRequest, program) =>
@@ -90,29 +108,48 @@ const run = <E>(
   program: Effect.Effect<void, E, HttpClient.HttpClient | Scope.Scope>
 ): Effect.Effect<void, E> => Effect.provide(Effect.scoped(program), layer)
 
-const serve = (oracle: LeakOracle, _protocol: Subject["protocol"], handler: Handler): Effect.Effect<string> =>
+const serve = (oracle: LeakOracle, protocol: Subject["protocol"], handler: Handler): Effect.Effect<string> =>
   Effect.callback((resume) => {
-    const server = Http.createServer((request, response) => {
-      const closed = new Promise<void>((resolve) => response.on("close", resolve))
-      const incoming: Incoming = {
-        method: request.method!,
-        path: request.url!,
-        headers: request.headers,
-        body: collect(request),
-        closed
-      }
-      void handler(incoming, {
-        head: (status, headers) => void response.writeHead(status, headers),
-        write: (chunk) => response.write(chunk),
-        end: (chunk) => void response.end(chunk),
-        cut: () => void response.destroy()
-      })
-    })
+    const server = protocol === "h2" ? serve2(handler) : serve1(handler)
     oracle.server(server)
     server.listen(0, "127.0.0.1", () => {
-      resume(Effect.succeed(`http://127.0.0.1:${(server.address() as Net.AddressInfo).port}`))
+      const scheme = protocol === "h2" ? "https" : "http"
+      resume(Effect.succeed(`${scheme}://127.0.0.1:${(server.address() as Net.AddressInfo).port}`))
     })
   })
+
+const serve1 = (handler: Handler): Net.Server =>
+  Http.createServer((request, response) => {
+    const outgoing: Outgoing = {
+      head: (status, headers) => void response.writeHead(status, headers),
+      write: (chunk) => response.write(chunk),
+      end: (chunk) => void response.end(chunk),
+      cut: () => void response.destroy()
+    }
+    void handler(incoming(request, response), outgoing)
+  })
+
+const serve2 = (handler: Handler): Net.Server =>
+  Http2.createSecureServer(certificates.server, (request, response) => {
+    const outgoing: Outgoing = {
+      head: (status, headers) => void response.writeHead(status, headers),
+      write: (chunk) => response.write(chunk),
+      end: (chunk = "") => void response.end(chunk),
+      cut: () => void response.stream.close(Http2.constants.NGHTTP2_INTERNAL_ERROR)
+    }
+    void handler(incoming(request, response), outgoing)
+  })
+
+const incoming = (
+  request: Http.IncomingMessage | Http2.Http2ServerRequest,
+  response: NodeJS.EventEmitter
+): Incoming => ({
+  method: request.method!,
+  path: request.url!,
+  headers: request.headers,
+  body: collect(request),
+  closed: new Promise<void>((resolve) => response.once("close", resolve))
+})
 
 const collect = async (request: AsyncIterable<Uint8Array>): Promise<Buffer> => {
   const chunks: Array<Uint8Array> = []
