@@ -99,8 +99,12 @@ export const start = (oracle: LeakOracle, options: ServerOptions): Effect.Effect
       .on("clientError", () => {})
     server.on("connection", (socket: Net.Socket) => {
       accepted++
-      sockets.add(socket.on("close", () => sockets.delete(socket)))
-      maxOpen = Math.max(maxOpen, sockets.size)
+      const gone = () => sockets.delete(socket)
+      sockets.add(socket.on("end", gone).on("close", gone))
+      // When all that arrived along with it is told: a peer may have hung up on one before it opened the other.
+      setImmediate(() => {
+        maxOpen = Math.max(maxOpen, sockets.size)
+      })
     })
     const stop = Effect.callback<void>((resume) => {
       server.close(() => resume(Effect.void))

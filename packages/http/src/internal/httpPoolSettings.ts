@@ -1,0 +1,85 @@
+/** Options of the HTTP pool with their defaults applied. */
+import * as CachePool from "@poolkit/pool/CachePool"
+import type { Any, PoolOptions } from "@poolkit/pool/ConnectionPool"
+import * as Connector from "@poolkit/pool/Connector"
+import * as ExpirePool from "@poolkit/pool/ExpirePool"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { HttpConnection } from "../HttpConnection.ts"
+import type { CustomHttpPoolOptions, HttpPoolOptions, PoolingOptions } from "../HttpPool.ts"
+import type { Origin } from "../Origin.ts"
+import type { SocketError } from "../SocketError.ts"
+import { makeConnector, offered } from "./httpPoolConnector.ts"
+import { integer, millis } from "./options.ts"
+
+/** The errors and requirements of a connector of the user's own make no difference here. */
+type Options = HttpPoolOptions | CustomHttpPoolOptions<SocketError, Scope.Scope>
+
+type Common<E> = Omit<PoolOptions<HttpConnection, E, never>, "connect" | "limit" | "maxSize">
+
+export interface Settings<E, R> {
+  readonly connect: Connector.Connector<Origin, HttpConnection, E, R>
+  /** What a connection to the origin may turn out to speak. */
+  readonly speaks: (origin: Origin) => ReadonlyArray<string>
+  readonly limits: ReturnType<typeof limitsOf>
+  readonly expire: ReturnType<typeof expireOf>
+  readonly options: Common<E>
+}
+
+const limitsOf = (options: PoolingOptions<never>) => ({
+  maxKeys: options.maxKeys ?? 1000,
+  maxSize: options.maxSize ?? 256,
+  maxSizePerOrigin: integer("HttpPool", "maxSizePerOrigin", options.maxSizePerOrigin, 10, 1),
+  maxSharedPerOrigin: integer("HttpPool", "maxSharedPerOrigin", options.maxSharedPerOrigin, 1, 1)
+})
+
+const expireOf = (options: PoolingOptions<never>) => {
+  const idleTimeToLive = millis("HttpPool", "idleTimeToLive", options.idleTimeToLive, 30_000)
+  const maxLifetime = millis("HttpPool", "maxLifetime", options.maxLifetime, 600_000)
+  const never = Math.min(idleTimeToLive, maxLifetime) === Infinity
+  return <P extends Any, R>(pool: Effect.Effect<P, never, R>): Effect.Effect<P, never, R | Scope.Scope> =>
+    never ? pool : ExpirePool.make(pool, { idleTimeToLive, maxLifetime })
+}
+
+const isCustom = (options: Options): options is CustomHttpPoolOptions<SocketError, Scope.Scope> =>
+  "connect" in options && options.connect !== undefined
+
+const settingsOf = (options: Options): Settings<SocketError, Scope.Scope> => {
+  const { connect, connectTimeout, speaks } = isCustom(options)
+    ? { connect: options.connect, connectTimeout: options.connectTimeout, speaks: () => ["http/1.1", "h2"] }
+    : {
+        connect: makeConnector(options),
+        // Its own deadline is the same one, and its error says more.
+        connectTimeout: Infinity,
+        speaks: (origin: Origin) => offered(origin, options.protocols)
+      }
+  return {
+    connect: Connector.annotate(connect, ({ protocol }, origin: Origin) => ({ origin, protocol })),
+    speaks,
+    limits: limitsOf(options),
+    expire: expireOf(options),
+    options: {
+      backoff: options.backoff,
+      closeTimeout: options.closeTimeout,
+      connectTimeout,
+      drainDeadline: options.drainDeadline,
+      leakWarning: options.leakWarning,
+      maxConnecting: options.maxConnecting,
+      maxPending: options.maxPending ?? 1000,
+      onAbandon: options.onAbandon,
+      waitTimeout: options.waitTimeout,
+      isOpen: (connection) => connection.isOpen(),
+      watch: (connection, signals) => connection.watch(signals)
+    }
+  }
+}
+
+/**
+ * The pools underneath check their options when they are built, which is at the
+ * first request: one is built here and thrown away.
+ */
+export const checkedSettings = (options: Options): Effect.Effect<Settings<SocketError, Scope.Scope>> =>
+  Effect.suspend(() => {
+    const settings = settingsOf(options)
+    return Effect.as(Effect.scoped(CachePool.make({ ...settings.options, connect: () => Effect.never })), settings)
+  })
