@@ -12,7 +12,7 @@ import type { LeakOracle } from "../leakOracle.ts"
 import type { Listening } from "./faultServer.ts"
 
 export const http1Pool = (
-  oracle: LeakOracle,
+  oracle: Pick<LeakOracle, "pool">,
   server: Listening,
   options: Partial<Http1Pool.Http1PoolOptions> = {}
 ): Effect.Effect<Http1Pool.Http1Pool, never, Scope.Scope> =>
@@ -55,7 +55,7 @@ export const http2Connection = (server: Listening, options?: Http2Connection.Htt
   )
 
 export const http2Pool = (
-  oracle: LeakOracle,
+  oracle: Pick<LeakOracle, "pool">,
   server: Listening,
   options: Http2Connection.Http2Options & { readonly maxSize?: number; readonly waitTimeout?: number } = {}
 ) => {
