@@ -1,13 +1,25 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Http2Connection from "@poolkit/http/Http2Connection"
 import type * as HttpConnection from "@poolkit/http/HttpConnection"
+import * as SocketConnector from "@poolkit/http/SocketConnector"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
+import { execFile } from "node:child_process"
+import { Socket } from "node:net"
+import { promisify } from "node:util"
+import { certificates } from "./certificates.ts"
 import { get, roundTrip } from "./http1.ts"
-import { answer, connectTo, requestServer } from "./http2.ts"
+import { answer, connectTo, http2Server, requestServer } from "./http2.ts"
 import { leakOracle } from "./leakOracle.ts"
+import { rawServer, tlsServer } from "./servers.ts"
 
 const oracle = leakOracle()
+
+const run = promisify(execFile)
+const source = (module: string) => new URL(`../src/${module}.ts`, import.meta.url).href
 
 describe("Http2Connection", () => {
   describe("request", () => {
@@ -92,6 +104,88 @@ describe("Http2Connection", () => {
           paths
         )
         assert.strictEqual(server.accepted(), 1)
+      })
+    )
+  })
+
+  describe("make", () => {
+    it.live("fails where ALPN did not agree on h2", () =>
+      Effect.gen(function* () {
+        for (const [offered, chosen] of [
+          [["h2", "http/1.1"], "http/1.1"],
+          [undefined, false]
+        ] as const) {
+          const server = yield* tlsServer(oracle, { ...certificates.server, ALPNProtocols: ["http/1.1"] }, () => {})
+          const tcp = SocketConnector.tcp({ host: "127.0.0.1", port: server.port })
+          const socket = yield* SocketConnector.tls(tcp, { ca: certificates.ca, alpn: offered })()
+          assert.strictEqual(socket.alpnProtocol, chosen)
+          const error = yield* Effect.flip(Http2Connection.make(socket))
+          assert.strictEqual(error._tag, "SocketError")
+          assert.deepInclude(error.reason, { _tag: "Tls", code: "ALPN_NOT_H2" })
+        }
+      })
+    )
+
+    it.live("fails where the socket has closed", () =>
+      Effect.gen(function* () {
+        const server = yield* rawServer(oracle, () => {})
+        const socket = yield* SocketConnector.tcp({ host: "127.0.0.1", port: server.port })()
+        socket.destroy()
+        const error = yield* Effect.flip(Http2Connection.make(socket))
+        assert.deepInclude(error.reason, { _tag: "Reset", code: "CLOSED" })
+      })
+    )
+
+    it.effect("dies on a bad option and names it", () =>
+      Effect.gen(function* () {
+        const bad: ReadonlyArray<readonly [string, Http2Connection.Http2Options]> = [
+          ["maxConcurrentStreams", { maxConcurrentStreams: 0 }],
+          ["headersTimeout", { headersTimeout: -1 }],
+          ["bodyTimeout", { bodyTimeout: Number.NaN }],
+          ["maxHeaderBytes", { maxHeaderBytes: 0 }],
+          ["maxInformational", { maxInformational: 1.5 }],
+          ["maxDrainBytes", { maxDrainBytes: -1 }],
+          ["drainTimeout", { drainTimeout: -1 }],
+          ["maxResets", { maxResets: 0 }],
+          ["pingInterval", { pingInterval: 0 }],
+          ["pingTimeout", { pingTimeout: 0 }],
+          ["streamWindow", { streamWindow: 65_534 }],
+          ["connectionWindow", { connectionWindow: 2 ** 31 }]
+        ]
+        for (const [name, options] of bad) {
+          const exit = yield* Effect.exit(Effect.scoped(Http2Connection.make(new Socket(), options)))
+          assert.isTrue(Exit.isFailure(exit))
+          assert.include(String(Exit.isFailure(exit) ? Cause.squash(exit.cause) : ""), name)
+        }
+      })
+    )
+  })
+
+  describe("an idle connection", () => {
+    it.live("does not keep the process alive, and one with a request does", () =>
+      Effect.gen(function* () {
+        const server = yield* http2Server(oracle, (stream, headers) => {
+          if (headers[":path"] === "/late") setTimeout(() => answer(stream, "late"), 100)
+          else answer(stream, "now")
+        })
+        const script = `
+          import * as Http2Connection from ${JSON.stringify(source("Http2Connection"))}
+          import * as HttpConnection from ${JSON.stringify(source("HttpConnection"))}
+          import * as Effect from ${JSON.stringify(import.meta.resolve("effect/Effect"))}
+          import * as Net from "node:net"
+          const socket = Net.connect(${server.port}, "127.0.0.1")
+          socket.once("connect", () => Effect.runFork(Effect.scoped(Effect.gen(function* () {
+            const connection = yield* Http2Connection.make(socket)
+            for (const path of ["/", "/late"]) {
+              const response = yield* HttpConnection.request(connection, { method: "GET", path })
+              console.log(yield* response.text)
+            }
+            yield* Effect.callback(() => {})
+          }))))`
+        const output = yield* Effect.promise(() =>
+          run(process.execPath, ["--input-type=module", "-e", script], { timeout: 20_000 })
+        )
+        assert.strictEqual(output.stdout, "now\nlate\n")
       })
     )
   })

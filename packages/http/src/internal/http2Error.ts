@@ -54,8 +54,14 @@ export const reasonOf = (ending: Ending): HttpErrorReason => {
   const code = codeOf(cause)
   if (id === undefined) return new ConnectionLost({ code: code ?? "CLOSED", cause })
   if (goaway !== undefined) {
-    if (id > goaway.lastStreamId && !responseStarted) return new RequestRefused({ code: "GOAWAY" })
+    if (id > goaway.lastStreamId && !responseStarted) {
+      return new RequestRefused({ code: "GOAWAY", graceful: goaway.code === 0 && goaway.lastStreamId > 0 })
+    }
     if (goaway.code !== 0) return new ConnectionLost({ code: nameOf(goaway.code), cause })
+  }
+  // Before the end of the connection is looked at, which may come in the same turn. Never a guess of nghttp2's.
+  if (nameOf(rstCode) === "REFUSED_STREAM" && !responseStarted) {
+    return new RequestRefused({ code: "REFUSED_STREAM", graceful: false })
   }
   if (code === "ERR_HTTP2_ERROR") {
     return new InvalidResponse({ code, detail: "the server does not speak HTTP/2 as it should", cause })
@@ -63,7 +69,6 @@ export const reasonOf = (ending: Ending): HttpErrorReason => {
   if (code !== undefined && code !== "ERR_HTTP2_STREAM_ERROR") return new ConnectionLost({ code, cause })
   if (ending.ended) return new ConnectionLost({ code: "CLOSED", cause })
   const name = nameOf(rstCode)
-  if (name === "REFUSED_STREAM" && !responseStarted) return new RequestRefused({ code: name })
   const detail = violations[name]
   return detail === undefined
     ? new ConnectionLost({ code: name, cause })
