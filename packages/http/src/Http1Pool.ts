@@ -8,10 +8,10 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import * as Http1Connection from "./Http1Connection.ts"
+import type { Http1Options } from "./Http1Connection.ts"
 import type { HttpConnection } from "./HttpConnection.ts"
-import { resolve } from "./internal/http1Options.ts"
-import * as SocketConnector from "./SocketConnector.ts"
+import { makeConnector } from "./internal/httpPoolConnector.ts"
+import * as Origin from "./Origin.ts"
 import type { SocketError } from "./SocketError.ts"
 
 /**
@@ -39,8 +39,8 @@ export interface Http1PoolOptions extends Omit<CacheOptions, "connect" | "isOpen
   /** The local address to connect from. Default: the system's choice. */
   readonly localAddress?: string | undefined
   /** For `https:`. */
-  readonly tls?: Omit<SocketConnector.TlsOptions, "alpn" | "connectTimeout"> | undefined
-  readonly http1?: Http1Connection.Http1Options | undefined
+  readonly tls?: Omit<Origin.OriginTls, "alpn"> | undefined
+  readonly http1?: Http1Options | undefined
 }
 
 /**
@@ -67,41 +67,15 @@ export const layer = <I>(tag: Context.Service<I, Http1Pool>, options: Http1PoolO
   Layer.effect(tag, make(options))
 
 const cacheOptions = (options: Http1PoolOptions): CacheOptions => {
-  const { connectTimeout = "10 seconds", http1, localAddress, origin, socketPath, tls, ...pool } = options
-  const url = parseOrigin(origin)
-  resolve(http1 ?? {})
-  const host = url.hostname.replace(/^\[(.*)\]$/, "$1")
-  const port = Number(url.port || defaultPorts[url.protocol])
-  const secure = url.protocol === "https:"
-  const tcp = SocketConnector.tcp({
-    ...(socketPath === undefined ? { host, port, localAddress } : { path: socketPath }),
-    // Over TLS the outer stage's deadline covers this one.
-    connectTimeout: secure ? undefined : connectTimeout
-  })
-  const socket = secure
-    ? SocketConnector.tls(tcp, { servername: host, ...tls, alpn: ["http/1.1"], connectTimeout })
-    : tcp
+  const { connectTimeout, http1, localAddress, origin, socketPath, tls, ...pool } = options
+  const target = Origin.make({ url: origin, localAddress, socketPath, tls })
+  const connect = makeConnector({ protocols: "http1", connectTimeout, http1 })
   return {
     ...pool,
-    connect: () =>
-      Effect.flatMap(socket(), (socket) => Http1Connection.make(socket, { authority: url.host, ...http1 })),
+    connect: () => connect(target),
     // The connector's deadline is the same one, and its error says more.
     connectTimeout: Infinity,
     isOpen: (connection) => connection.isOpen(),
     watch: (connection, signals) => connection.watch(signals)
   }
-}
-
-const defaultPorts: Record<string, string> = { "http:": "80", "https:": "443" }
-
-const parseOrigin = (origin: string | URL): URL => {
-  const url = URL.parse(origin)
-  // The message does not quote the origin, which may hold a password.
-  if (url === null || defaultPorts[url.protocol] === undefined) {
-    throw new RangeError("Http1Pool: origin must be an http: or https: URL")
-  }
-  if (url.pathname !== "/" || url.search !== "" || url.hash !== "" || url.username !== "" || url.password !== "") {
-    throw new RangeError("Http1Pool: origin must have no path, query, fragment or credentials")
-  }
-  return url
 }

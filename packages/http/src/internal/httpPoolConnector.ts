@@ -38,7 +38,7 @@ export const makeConnector = (
   if (!Object.hasOwn(offers, protocols)) {
     throw new RangeError(`HttpPool: protocols must be "auto", "http1" or "http2", got ${JSON.stringify(protocols)}`)
   }
-  millis("HttpPool", "connectTimeout", connectTimeout, 0)
+  millis("SocketConnector", "connectTimeout", connectTimeout, 0)
   resolve1(http1)
   resolve2(http2)
   const tls = copyTls(options.tls ?? {})
@@ -77,6 +77,6 @@ const speak = (
   const agreed = socket instanceof TLSSocket ? socket.alpnProtocol : protocols[0]
   // A server that does not know ALPN speaks HTTP/1.1, which is no use where only HTTP/2 was asked for.
   return agreed !== "h2" && (protocols.length === 0 || protocols.includes("http/1.1"))
-    ? Http1Connection.make(socket, { ...options.http1, authority })
-    : Http2Connection.make(socket, { ...options.http2, authority })
+    ? Http1Connection.make(socket, { authority, ...options.http1 })
+    : Http2Connection.make(socket, { authority, ...options.http2 })
 }
