@@ -3,8 +3,9 @@ import * as HttpConnection from "@poolkit/http/HttpConnection"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
+import { ErrorCode, FrameType } from "./fault/frames.ts"
 import { bytes, get, pause, roundTrip } from "./http1.ts"
-import { answer, connectTo, http2Server, requestServer } from "./http2.ts"
+import { answer, connectTo, data, frameServer, head, http2Server, requestServer, rst } from "./http2.ts"
 import { leakOracle } from "./leakOracle.ts"
 
 const oracle = leakOracle()
@@ -138,6 +139,23 @@ describe("Http2Connection", () => {
           assert.isFalse(seen.whole)
           assert.isTrue(connection.isOpen())
         }
+      })
+    )
+
+    it.live("is interrupted when the server answers early and says that it wants no more", () =>
+      Effect.gen(function* () {
+        const server = yield* frameServer(oracle, ({ stream, type }, { send }) => {
+          if (type === FrameType.data && stream === 1) send(head(1), data(1, "enough", true), rst(1, ErrorCode.noError))
+        })
+        const { connection } = yield* connectTo(server)
+        const seen = { interrupted: false }
+        const body = Stream.ensuring(
+          Stream.concat(Stream.make(bytes(10)), Stream.never),
+          Effect.sync(() => (seen.interrupted = true))
+        )
+        assert.strictEqual((yield* roundTrip(connection, post(body))).text, "enough")
+        while (!seen.interrupted) yield* Effect.sleep(1)
+        assert.isTrue(connection.isOpen())
       })
     )
 

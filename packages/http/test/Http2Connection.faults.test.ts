@@ -192,6 +192,22 @@ describe("Http2Connection", () => {
   })
 
   describe("a refused request", () => {
+    it.live("is one also where the connection ends right after", () =>
+      Effect.gen(function* () {
+        const server = yield* frameServer(
+          oracle,
+          onRequest((id, { send, socket }) => {
+            send(goaway(maxStreamId), rst(id, ErrorCode.refusedStream))
+            socket.end()
+          })
+        )
+        const { connection } = yield* connectTo(server)
+        const error = yield* Effect.flip(roundTrip(connection))
+        assert.deepInclude(error.reason, { _tag: "RequestRefused", code: "REFUSED_STREAM" })
+        assert.strictEqual(error.sent, "none")
+      })
+    )
+
     it.live("was not acted on, and the connection goes on", () =>
       Effect.gen(function* () {
         const server = yield* frameServer(

@@ -132,7 +132,7 @@ export class Http2Exchange implements HttpExchange {
       .on("response", (headers, _flags, raw) => this.onResponse(headers[":status"] ?? 0, raw))
       .on("data", (chunk: Uint8Array) => this.onData(chunk))
       .on("finish", () => {
-        this.requestDone = true
+        this.requestDone ||= this.requestBody.written
         this.alive()
       })
       .on("end", () => this.onBodyEnd())

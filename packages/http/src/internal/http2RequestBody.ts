@@ -9,6 +9,8 @@ const pieceSize = 64 * 1024
 export class RequestBody {
   /** Whether the caller's stream is asked for more: then the server is not to blame for silence. */
   producing = false
+  /** Whether node was given all of it. It ends the stream itself too, when the server resets it. */
+  written = false
   private readonly stream: ClientHttp2Stream
   private readonly source: RequestStream | undefined
   private readonly declared: number | undefined
@@ -42,7 +44,7 @@ export class RequestBody {
       await this.give(content.subarray(start, start + pieceSize), onProgress)
       if (this.stopped) return
     }
-    this.stream.end(content.subarray(start))
+    this.end(content.subarray(start))
   }
 
   private async writeStream(source: RequestStream, onProgress: () => void): Promise<void> {
@@ -59,10 +61,15 @@ export class RequestBody {
       if (this.declared !== undefined && wrong) {
         throw new InvalidRequest({ detail: "its body is not as long as content-length says" })
       }
-      if (chunk === undefined) return void this.stream.end()
+      if (chunk === undefined) return this.end()
       await this.give(chunk, onProgress)
       if (this.stopped) return
     }
+  }
+
+  private end(last?: Uint8Array): void {
+    this.written = true
+    this.stream.end(last)
   }
 
   private give(chunk: Uint8Array, onProgress: () => void): Promise<void> | undefined {
