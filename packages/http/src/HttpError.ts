@@ -49,13 +49,17 @@ export class ConnectionLost extends Data.TaggedError("ConnectionLost")<{
 
 /**
  * The server did not act on the request and says so: an HTTP/2 stream that was
- * refused, or that is above the last one of a GOAWAY. `code` is the protocol's,
- * such as `REFUSED_STREAM`.
+ * refused (`code` is `REFUSED_STREAM`), or that is above the last one of a
+ * `GOAWAY`. `graceful`: the connection goes away without an error after it
+ * served others, as with servers that serve so many requests on one.
  *
  * @category errors
  * @since 0.1.0
  */
-export class RequestRefused extends Data.TaggedError("RequestRefused")<{ readonly code: string }> {
+export class RequestRefused extends Data.TaggedError("RequestRefused")<{
+  readonly code: string
+  readonly graceful: boolean
+}> {
   override get message(): string {
     return `the server refused the request (${this.code})`
   }

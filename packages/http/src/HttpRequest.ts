@@ -26,8 +26,9 @@ import { perform } from "./internal/perform.ts"
  * the connection is destroyed.
  *
  * A connection that turns out to be closed before anything was written costs
- * nothing: the request moves on to another one. Apart from that a request is
- * sent again at most once, and only where it cannot do harm: the server refused
+ * nothing: the request moves on to another one, as it does when a server goes
+ * away gracefully and says that it did not act on it; both at most five times.
+ * Apart from that a request is sent again at most once, and only where it cannot do harm: the server refused
  * it, or it was written to a reused HTTP/1.1 connection, the method is
  * idempotent and no byte of a response came. A body that is a stream may have
  * been taken from, and is not sent again.
@@ -64,8 +65,9 @@ export const execute: {
 }
 
 /**
- * Requests that move on find at most so many closed connections before they
- * give up: a bound on what a peer can do that hangs up on every connection.
+ * Requests that move on find at most so many connections closed, or going away,
+ * before they give up: a bound on what a peer can do that hangs up on every
+ * connection.
  */
 const maxMoves = 5
 
@@ -86,13 +88,14 @@ const attempt = <E>(
     })
     return Effect.catch(once, (error) => {
       if (!(error instanceof HttpError)) return Effect.fail(error)
-      const lost = error.reason._tag === "ConnectionLost"
-      if (!lost && error.reason._tag !== "RequestRefused") return Effect.fail(error)
-      const unsent = error.sent === "none"
-      if (unsent && lost && reused && moves < maxMoves) return attempt(lease, request, replays, moves + 1)
+      const { reason, responseStarted, sent } = error
+      const lost = reason._tag === "ConnectionLost"
+      const refused = reason._tag === "RequestRefused" && !Stream.isStream(request.body)
+      const moving = lost ? sent === "none" && reused : refused && reason.graceful
+      if (moving && moves < maxMoves) return attempt(lease, request, replays, moves + 1)
       // HTTP/2 says which requests it did not act on; about the others nothing is known.
-      const stale = exclusive && reused && !error.responseStarted
-      const harmless = (unsent && (lost || !Stream.isStream(request.body))) || (stale && isReplayable(request))
+      const stale = lost && exclusive && reused && !responseStarted && isReplayable(request)
+      const harmless = stale || refused || (lost && sent === "none")
       return harmless && replays === 0 ? attempt(lease, request, 1, moves) : Effect.fail(error)
     })
   })

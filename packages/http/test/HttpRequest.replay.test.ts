@@ -7,11 +7,16 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { get } from "./http1.ts"
 
-type Step = "ok" | "unsent" | "refused" | "lost" | "answering" | "invalid"
+type Step = "ok" | "unsent" | "refused" | "leaving" | "lost" | "answering" | "invalid"
 
 const errors: Record<Exclude<Step, "ok">, Pick<HttpError, "reason" | "responseStarted" | "sent">> = {
   unsent: { reason: new ConnectionLost({ code: "CLOSED_WHILE_IDLE" }), sent: "none", responseStarted: false },
-  refused: { reason: new RequestRefused({ code: "REFUSED_STREAM" }), sent: "none", responseStarted: false },
+  refused: {
+    reason: new RequestRefused({ code: "REFUSED_STREAM", graceful: false }),
+    sent: "none",
+    responseStarted: false
+  },
+  leaving: { reason: new RequestRefused({ code: "GOAWAY", graceful: true }), sent: "none", responseStarted: false },
   lost: { reason: new ConnectionLost({ code: "ECONNRESET" }), sent: "maybe", responseStarted: false },
   answering: { reason: new ConnectionLost({ code: "ECONNRESET" }), sent: "maybe", responseStarted: true },
   invalid: { reason: new InvalidRequest({ detail: "no" }), sent: "none", responseStarted: false }
@@ -118,6 +123,19 @@ describe("HttpRequest", () => {
           const stream: Request = { method: "POST", path: "/", body: Stream.make(new Uint8Array(1)) }
           assert.deepStrictEqual(yield* run(["refused"], { fresh, request: stream }), { ok: false, sent: 1 })
           assert.deepStrictEqual(yield* run(["unsent"], { fresh, request: stream }), { ok: true, sent: 2 })
+        }
+      })
+    )
+
+    it.effect("while servers go away gracefully without acting on it, six times at most", () =>
+      Effect.gen(function* () {
+        const leaving = (n: number): ReadonlyArray<Step> => Array.from({ length: n }, () => "leaving")
+        for (const fresh of [true, false]) {
+          const post: Request = { method: "POST", path: "/", body: "once" }
+          assert.deepStrictEqual(yield* run(leaving(6), { fresh, request: post }), { ok: true, sent: 7 })
+          assert.deepStrictEqual(yield* run(leaving(7), { fresh, request: post }), { ok: false, sent: 7 })
+          const stream: Request = { method: "POST", path: "/", body: Stream.make(new Uint8Array(1)) }
+          assert.deepStrictEqual(yield* run(leaving(1), { fresh, request: stream }), { ok: false, sent: 1 })
         }
       })
     )

@@ -341,9 +341,13 @@ export class WaitTimeout extends Data.TaggedError("WaitTimeout")<{
  * @category errors
  * @since 0.1.0
  */
-export class QueueFull extends Data.TaggedError("QueueFull")<{ readonly maxPending: number }> {
+export class QueueFull extends Data.TaggedError("QueueFull")<{
+  readonly maxPending: number
+  /** What the option is called where it was set, if not `maxPending`. */
+  readonly option?: string | undefined
+}> {
   override get message(): string {
-    return `maxPending (${this.maxPending}) callers are in line already; raise it, or slow the callers down`
+    return `${this.option ?? "maxPending"} (${this.maxPending}) callers are in line already; raise it, or slow the callers down`
   }
 }
 

@@ -20,6 +20,8 @@ export const perform = (
   onEnd: () => void
 ): Effect.Effect<HttpResponse, HttpError, Scope.Scope> =>
   Effect.flatMap(Effect.context<Scope.Scope>(), (context) => {
+    // Not the context: `onEnd` lives as long as the exchange, and a context may lead to a span that knows the response.
+    const scope = Context.get(context, Scope.Scope)
     let over = false
     let rest: Scope.Closeable | undefined
     const exchange = connection.send(request, context as Context.Context<never>, () => {
@@ -35,7 +37,7 @@ export const perform = (
       (response) => {
         // Most responses have come off the wire as a whole by now.
         if (over) return Effect.succeed(response)
-        rest = Scope.forkUnsafe(Context.get(context, Scope.Scope))
+        rest = Scope.forkUnsafe(scope)
         return Effect.as(Scope.addFinalizer(rest, response.discard), response)
       }
     )

@@ -48,7 +48,10 @@ export class Wakes<Conn, E> {
       }
       this.remove(loan)
       // A loan that is not waiting yet finds its outcome when it begins to.
-      loan.resume?.(loan.outcome!)
+      const { resume } = loan
+      // The lease lives on, and must not lead to the fiber and what that returns.
+      loan.resume = undefined
+      resume?.(loan.outcome!)
     }
     this.scheduled = false
   }
