@@ -108,7 +108,8 @@ const run = <E>(
   program: Effect.Effect<void, E, HttpClient.HttpClient | Scope.Scope>
 ): Effect.Effect<void, E> => Effect.provide(Effect.scoped(program), layer)
 
-const serve = (oracle: LeakOracle, protocol: Subject["protocol"], handler: Handler): Effect.Effect<string> =>
+/** Listens, and gives the URL. */
+export const serve = (oracle: LeakOracle, protocol: Subject["protocol"], handler: Handler): Effect.Effect<string> =>
   Effect.callback((resume) => {
     const server = protocol === "h2" ? serve2(handler) : serve1(handler)
     oracle.server(server)
