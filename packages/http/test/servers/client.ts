@@ -46,6 +46,26 @@ export const whileRepeating = (
 }
 
 /**
+ * Does what takes the server away and brings it back, and tells how many
+ * milliseconds later the first request was answered.
+ */
+export const recovery = (ledger: Ledger, restart: Effect.Effect<void>): Effect.Effect<number> =>
+  Effect.gen(function* () {
+    yield* restart
+    const back = performance.now()
+    while (!(yield* ledger.request("GET"))) yield* Effect.sleep(5)
+    return Math.ceil(performance.now() - back)
+  })
+
+/** Closes the pool and tells how many connections it had. */
+export const closePool = Effect.fnUntraced(function* ({ pool }: Client) {
+  yield* pool.drain()
+  const { closed, created } = yield* pool.stats
+  assert.strictEqual(closed, created)
+  return created
+})
+
+/**
  * Closes the pools. Checks that the server counts as many connections as they
  * do, none of them open; tells the number.
  */
@@ -54,11 +74,9 @@ export const countConnections = Effect.fnUntraced(function* (
   ...clients: ReadonlyArray<Client>
 ) {
   let expected = 0
-  for (const { pool } of clients) {
-    yield* pool.drain()
-    const { closed, created, failed } = yield* pool.stats
-    assert.deepStrictEqual({ created: closed, failed }, { created, failed: 0 })
-    expected += created
+  for (const client of clients) {
+    expected += yield* closePool(client)
+    assert.strictEqual((yield* client.pool.stats).failed, 0)
   }
   let last = {}
   const counted = Effect.map(connections, (counts) => {

@@ -34,7 +34,7 @@ describe.skipIf(missing("nginx"))("nginx over HTTP/1.1", () => {
         const { ledger } = clients[0]!
         const caller = (index: number) =>
           Effect.gen(function* () {
-            for (const _ of range(3)) {
+            for (const _ of range(2)) {
               yield* ledger.request(index % 2 === 0 ? "GET" : "POST", clients[index]!.send)
               yield* Effect.sleep(985 + index)
             }
@@ -43,31 +43,29 @@ describe.skipIf(missing("nginx"))("nginx over HTTP/1.1", () => {
         const connections = yield* countConnections(server.connections, ...clients)
         const summary = ledger.settle(yield* server.finish)
         report("nginx, HTTP/1.1, keepalive_timeout", summary, { connections })
-        assert.deepInclude(summary, { requests: 96, failedGets: 0 })
+        assert.deepInclude(summary, { requests: 64, failedGets: 0 })
         assert.isAbove(connections, 32)
       })
     )
   })
 
-  for (const speaks of ["http", "https"] as const) {
-    describe(`reload (${speaks})`, () => {
-      it.live("loses no GET under load and does no POST twice", () =>
-        Effect.gen(function* () {
-          const server = yield* nginx({ speaks })
-          const client = yield* makeClient(oracle, server.origin, nginxDialect)
-          yield* whileRepeating(client.ledger, {
-            callers: 32,
-            methods: ["GET", "GET", "POST"],
-            times: 10,
-            action: server.reload
-          })
-          const connections = yield* countConnections(server.connections, client)
-          const summary = client.ledger.settle(yield* server.finish)
-          report(`nginx, HTTP/1.1, ${speaks}`, summary, { connections, reloads: 10 })
-          assert.strictEqual(summary.failedGets, 0)
-          assert.isAbove(connections, 32)
+  describe("reload", () => {
+    it.live("loses no GET under load and does no POST twice", () =>
+      Effect.gen(function* () {
+        const server = yield* nginx({ speaks: "https" })
+        const client = yield* makeClient(oracle, server.origin, nginxDialect)
+        yield* whileRepeating(client.ledger, {
+          callers: 32,
+          methods: ["GET", "GET", "POST"],
+          times: 10,
+          action: server.reload
         })
-      )
-    })
-  }
+        const connections = yield* countConnections(server.connections, client)
+        const summary = client.ledger.settle(yield* server.finish)
+        report("nginx, HTTP/1.1", summary, { connections, reloads: 10 })
+        assert.strictEqual(summary.failedGets, 0)
+        assert.isAbove(connections, 32)
+      })
+    )
+  })
 })

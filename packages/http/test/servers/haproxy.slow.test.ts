@@ -1,0 +1,65 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { leakOracle } from "../leakOracle.ts"
+import { closePool, countConnections, recovery, whileRepeating } from "./client.ts"
+import { haproxyPaths, haproxyRig } from "./haproxyRig.ts"
+import { report } from "./report.ts"
+import { missing } from "./serverProcess.ts"
+
+const oracle = leakOracle()
+
+const load = { callers: 32, methods: ["GET", "GET", "POST"] } as const
+
+describe.skipIf(missing("haproxy", "nginx", "nghttpd"))("HAProxy", () => {
+  for (const path of haproxyPaths) {
+    describe(path.name, () => {
+      it.live("loses no GET and does no POST twice over 20 reloads", () =>
+        Effect.gen(function* () {
+          const { backend, client, proxy } = yield* haproxyRig(oracle, path)
+          const reload = Effect.andThen(proxy.reload, Effect.sleep(50))
+          yield* whileRepeating(client.ledger, { ...load, times: 20, action: reload })
+          const connections = yield* countConnections(proxy.allConnections, client)
+          const summary = client.ledger.settle(yield* backend.finish)
+          report(`HAProxy, ${path.name}`, summary, { connections, reloads: 20 })
+          assert.strictEqual(summary.failedGets, 0)
+        })
+      )
+
+      it.live("settles every request over 10 restarts, and serves the next ones once it is back", () =>
+        Effect.gen(function* () {
+          const { backend, client, proxy } = yield* haproxyRig(oracle, path)
+          let worst = 0
+          const restart = Effect.gen(function* () {
+            yield* Effect.sleep(100)
+            worst = Math.max(worst, yield* recovery(client.ledger, proxy.restart))
+          })
+          yield* whileRepeating(client.ledger, { ...load, times: 10, action: restart })
+          const connections = yield* closePool(client)
+          const summary = client.ledger.settle(yield* backend.finish)
+          report(`HAProxy, ${path.name}`, summary, { connections, restarts: 10, "slowest recovery in ms": worst })
+          assert.isAbove(summary.answered, 1_000)
+          assert.isBelow(worst, 2_000)
+        })
+      )
+
+      it.live("keeps its connections while the server behind it comes and goes, and takes 503 for an answer", () =>
+        Effect.gen(function* () {
+          const { backend, client, proxy } = yield* haproxyRig(oracle, path)
+          const outage = Effect.gen(function* () {
+            yield* Effect.sleep(100)
+            yield* backend.process.stop(path.back === "http" ? "SIGQUIT" : "SIGTERM")
+            yield* Effect.sleep(100)
+            yield* backend.process.start
+          })
+          yield* whileRepeating(client.ledger, { ...load, times: 10, action: outage })
+          const connections = yield* countConnections(proxy.connections, client)
+          const summary = client.ledger.settle(yield* backend.finish)
+          report(`HAProxy, ${path.name}`, summary, { connections, "restarts behind it": 10 })
+          assert.isAbove(summary.unavailable, 0)
+          assert.deepInclude(summary, { failedGets: 0, failedPosts: 0 })
+          assert.isAtMost(connections, path.front === "http" ? 32 : 1)
+        })
+      )
+    })
+  }
+})
