@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import type { Http2ServerResponse } from "node:http2"
 import { burst, echoes, emptied, fetchText, type Kind, makePool, start, until } from "./httpPool.ts"
 import { leakOracle } from "./leakOracle.ts"
 import * as Origin from "@poolkit/http/Origin"
@@ -59,6 +60,54 @@ describe("HttpPool", () => {
         yield* fetchText(pool, server.origin)
         assert.deepStrictEqual(yield* burst(pool, server.origin, 500), echoes("2.0", 500))
         assert.strictEqual(server.accepted(), 3)
+      })
+    )
+  })
+
+  describe("a server that ends its connections in good order", () => {
+    it.live("costs no request over HTTP/2, though it goes away under load", () =>
+      Effect.gen(function* () {
+        let served = 0
+        const server = yield* start(oracle, {
+          kind: "h2",
+          handler: (request, response) => {
+            // Announces that it goes away, and answers what it has got already.
+            if (++served % 50 === 0) (response as unknown as Http2ServerResponse).stream.session?.close()
+            response.end(`${request.httpVersion} ${request.url}`)
+          }
+        })
+        const pool = yield* makePool(oracle)
+        const texts = yield* Effect.forEach(
+          Array.from({ length: 1000 }, (_, i) => `/${i}`),
+          (path) => fetchText(pool, server.origin, { method: "POST", path }),
+          { concurrency: 20 }
+        )
+        assert.deepStrictEqual(texts, echoes("2.0", 1000))
+        assert.strictEqual(served, 1000)
+        assert.isAtLeast(server.accepted(), 10)
+      })
+    )
+
+    it.live("costs no request over HTTP/1.1, where every answer is the last", () =>
+      Effect.gen(function* () {
+        let served = 0
+        const server = yield* start(oracle, {
+          kind: "http",
+          handler: (request, response) => {
+            served++
+            response.setHeader("connection", "close").end(`${request.httpVersion} ${request.url}`)
+          }
+        })
+        const pool = yield* makePool(oracle)
+        const texts = yield* Effect.forEach(
+          Array.from({ length: 200 }, (_, i) => `/${i}`),
+          (path) => fetchText(pool, server.origin, { method: "POST", path }),
+          { concurrency: 20 }
+        )
+        assert.deepStrictEqual(texts, echoes("1.1", 200))
+        assert.strictEqual(served, 200)
+        assert.strictEqual(server.accepted(), 200)
+        assert.isAtMost(server.maxOpen(), 10)
       })
     )
   })

@@ -3,6 +3,7 @@ import type { HttpConnection, HttpRequest as Request } from "@poolkit/http/HttpC
 import { ConnectionLost, HttpError, InvalidRequest, RequestRefused } from "@poolkit/http/HttpError"
 import * as HttpRequest from "@poolkit/http/HttpRequest"
 import * as CachePool from "@poolkit/pool/CachePool"
+import * as MapPool from "@poolkit/pool/MapPool"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { get } from "./http1.ts"
@@ -84,6 +85,38 @@ describe("HttpRequest", () => {
       yield* HttpRequest.execute(outer, get())
       assert.deepStrictEqual(events, ["returned"])
       assert.strictEqual((yield* inner.stats).borrowers, 0)
+    })
+  )
+
+  it.effect("execute tries again with the same target of a keyed pool", () =>
+    Effect.gen(function* () {
+      const sent: Array<string> = []
+      const connect = (target: string): HttpConnection => ({
+        protocol: "http/1.1",
+        concurrency: () => 1,
+        isOpen: () => true,
+        watch: () => () => {},
+        send: ({ method, path }, _, onEnd) => {
+          sent.push(`${target}${path}`)
+          onEnd?.()
+          const failed = sent.length === 1
+          return {
+            cancel: () => {},
+            response: failed
+              ? Effect.fail(new HttpError({ method, authority: target, ...errors.lost }))
+              : Effect.succeed(response)
+          }
+        }
+      })
+      const pool = yield* MapPool.make({
+        key: (target: string) => target,
+        pool: (target) => CachePool.make({ connect: () => Effect.succeed(connect(target)) })
+      })
+      for (const target of ["a", "b"]) yield* pool.use(target, () => Effect.void)
+      yield* HttpRequest.execute(pool, "a", get("/1"))
+      yield* HttpRequest.execute(pool, "b", get("/2"))
+      assert.deepStrictEqual(sent, ["a/1", "a/1", "b/2"])
+      assert.deepInclude(yield* pool.stats, { used: 0, borrowers: 0 })
     })
   )
 

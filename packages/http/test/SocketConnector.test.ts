@@ -517,6 +517,30 @@ describe("SocketConnector", () => {
       })
     )
 
+    it.live("keeps keys and passphrases out of the sockets that it opens", () =>
+      Effect.gen(function* () {
+        const server = yield* tlsServer(oracle, certificates.server, (socket) => socket.resume())
+        const options = { ...certificates.client, ca: certificates.ca, passphrase: "hunter2" }
+        const socket = yield* tlsTo(server.port, options)()
+        const shown = inspect(socket, { depth: Infinity, showHidden: true, maxStringLength: Infinity })
+        for (const secret of ["hunter2", "PRIVATE KEY", "BEGIN CERTIFICATE"]) assert.notInclude(shown, secret)
+      })
+    )
+
+    it.live("takes undefined for an option that is not given", () =>
+      Effect.gen(function* () {
+        const server = yield* tlsServer(oracle, certificates.otherName, (socket) => socket.resume())
+        const none = {
+          rejectUnauthorized: undefined,
+          checkServerIdentity: undefined,
+          servername: undefined,
+          alpn: undefined
+        }
+        const error = yield* failureOf(tlsTo(server.port, { ca: certificates.ca, ...none })())
+        assert.deepInclude(error.reason, { _tag: "Tls", code: "ERR_TLS_CERT_ALTNAME_INVALID" })
+      })
+    )
+
     it.live("survives a peer that breaks the protocol after the handshake", () =>
       Effect.gen(function* () {
         const raw: Array<Net.Socket> = []
