@@ -151,7 +151,6 @@ export class Http2Exchange implements HttpExchange {
   }
 
   private onResponse(status: number, raw: ReadonlyArray<string>): void {
-    if (this.head !== undefined) return
     this.responseStarted = true
     const { headers, size } = parseHead(raw)
     if (size > this.carrier.maxHeaderBytes) {
@@ -164,9 +163,8 @@ export class Http2Exchange implements HttpExchange {
   }
 
   private onData(chunk: Uint8Array): void {
-    this.responseStarted = true
-    this.received += chunk.length
     if (this.over) return
+    this.received += chunk.length
     if (this.body.state === "dropped") {
       if (this.received > this.allowed) this.abort(new ConnectionLost({ code: "BODY_DROPPED" }))
       return

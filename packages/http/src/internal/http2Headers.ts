@@ -66,7 +66,9 @@ export const makeHead = (
   if (length instanceof Invalid) return length
   let size = 0
   for (const name of Object.keys(fields)) {
-    for (const value of [fields[name]!].flat()) size += fieldSize(name, value)
+    const value = fields[name]!
+    if (typeof value === "string") size += fieldSize(name, value)
+    else for (const each of value) size += fieldSize(name, each)
   }
   return size <= Math.min(maxBytes, maxSent) ? { fields, ...length } : new Invalid("its headers are too large to send")
 }

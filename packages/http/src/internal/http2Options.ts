@@ -4,6 +4,9 @@ import { integer, millis } from "./options.ts"
 
 const module = "Http2Connection"
 
+/** The options of a connection with their defaults. Times are milliseconds. */
+export type Settings = ReturnType<typeof resolve>
+
 /** The largest window that the protocol knows. */
 const maxWindow = 2 ** 31 - 1
 
