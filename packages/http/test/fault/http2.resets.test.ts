@@ -14,7 +14,7 @@ const server = useFaultServer<Http2Scenario>("HTTP/2 resets", "./http2Server.ts"
 
 const http2: typeof Http2 = createRequire(import.meta.url)("node:http2")
 
-const replaceConnect = (connect: typeof Http2.connect): void => {
+const replaceConnect = (connect: unknown): void => {
   Reflect.set(http2, "connect", connect)
   syncBuiltinESMExports()
 }

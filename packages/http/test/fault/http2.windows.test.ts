@@ -19,6 +19,7 @@ import {
   head,
   type Http2Scenario,
   ok,
+  rst,
   type Script,
   settings,
   until
@@ -76,6 +77,7 @@ describe("HttpRequest over HTTP/2", () => {
 
     const early: Record<string, readonly [script: Script, spares: boolean]> = {
       "with an end": [[head(413), data("early", { end: true })], true],
+      "with an end and RST_STREAM(NO_ERROR)": [[head(413), data("early", { end: true }), rst(0)], true],
       "with an end and a FIN": [[head(413), data("early", { end: true }), fin], false]
     }
     for (const [name, [script, spares]] of Object.entries(early)) {

@@ -91,7 +91,7 @@ const departures: Record<string, Case> = {
     "streams"
   ),
   "GOAWAY that does not name the request": {
-    ...silent(ends({ text: "/case/1" }, [goaway("before")], "streams")),
+    ...silent(ends({ text: "/case/1" }, [goaway("others")], "streams")),
     once: true,
     times: 2
   },
@@ -99,7 +99,7 @@ const departures: Record<string, Case> = {
     ends(lost("INTERNAL_ERROR"), [goaway("this", ErrorCode.internalError), fin], "nothing")
   ),
   "GOAWAY with an error that does not name the request": {
-    ...silent(ends({ text: "/case/1" }, [goaway("before", ErrorCode.enhanceYourCalm), fin], "nothing")),
+    ...silent(ends({ text: "/case/1" }, [goaway("others", ErrorCode.enhanceYourCalm), fin], "nothing")),
     once: true,
     times: 2
   },

@@ -4,8 +4,12 @@ export interface Headers {
   readonly [name: string]: string | ReadonlyArray<string>
 }
 
-/** Which stream a GOAWAY names: the one whose script runs, the one before it, any, or none. */
-export type Last = "this" | "before" | "max" | "none"
+/**
+ * Which stream a GOAWAY names as the last one: that of the script; the latest
+ * but, if that is the script's own, the one before it; the latest; any that may
+ * come; none.
+ */
+export type Last = "this" | "others" | "latest" | "max" | "none"
 
 /** What a script waits for. All that is given must be so. */
 export interface Barrier {

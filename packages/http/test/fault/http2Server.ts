@@ -106,6 +106,7 @@ class Connection {
     this.streams.set(stream.id, stream)
     if (stream.id > this.writer.lastStream) return this.seat.report({ what: "ignored", id: stream.id })
     this.opened++
+    this.writer.latest = stream.id
     this.seat.report({ what: "request", id: stream.id, method: fields.get(":method") ?? "", path: stream.path })
     if (block.end) this.end(stream)
     void this.run(this.scriptFor(stream.path), stream)

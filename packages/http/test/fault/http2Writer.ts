@@ -23,6 +23,8 @@ export class Writer {
   initialWindow = 65_535
   isDeaf = false
   hasSettings = false
+  /** The stream that was opened last. */
+  latest = 0
   /** Later streams are none of the server's business, since a GOAWAY said so. */
   lastStream = maxStreamId
   private readonly socket: Seat["socket"]
@@ -78,7 +80,9 @@ export class Writer {
       case "rst":
         return this.write(frame(FrameType.rst, 0, stream.id, words(step.code)))
       case "goaway": {
-        const last = { this: stream.id, before: Math.max(0, stream.id - 2), max: maxStreamId, none: 0 }[step.last]
+        const { id } = stream
+        const others = id === this.latest ? Math.max(0, id - 2) : this.latest
+        const last = { this: id, others, latest: this.latest, max: maxStreamId, none: 0 }[step.last]
         this.lastStream = Math.min(this.lastStream, last)
         return this.write(frame(FrameType.goaway, 0, 0, words(last, step.code)))
       }
