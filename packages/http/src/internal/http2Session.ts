@@ -183,7 +183,8 @@ export class Http2Session implements HttpConnection, Carrier {
   }
 
   private isUsable(): boolean {
-    return !this.ended && this.goaway === undefined && !this.session.closed && !this.socket.destroyed
+    const { closed, destroyed } = this.session
+    return !this.ended && this.goaway === undefined && !closed && !destroyed && !this.socket.destroyed
   }
 
   private ping(onAnswer: (alive: boolean) => void): void {
