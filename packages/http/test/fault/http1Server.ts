@@ -70,6 +70,7 @@ class Connection {
       }
     }
     this.flush()
+    this.seat.report({ what: "done", id: request.id })
   }
 
   private flush(): void {
@@ -92,7 +93,11 @@ class Connection {
         return void socket.pause()
       case "renegotiate":
         return new Promise((resolve) => {
-          if (socket instanceof TLSSocket) socket.renegotiate({}, () => resolve())
+          if (!(socket instanceof TLSSocket)) return
+          socket.renegotiate({}, (error) => {
+            this.seat.report({ what: "renegotiated", error: error?.message })
+            resolve()
+          })
         })
     }
   }

@@ -40,6 +40,7 @@ export type Fact =
   | { readonly what: "goaway"; readonly code: number }
   | { readonly what: "ping" }
   | { readonly what: "pong" }
+  | { readonly what: "renegotiated"; readonly error: string | undefined }
   | { readonly what: "invalid"; readonly detail: string }
 
 export interface Seen {
