@@ -28,7 +28,10 @@ export const makeClient = (
     return { pool, send, ledger: new Ledger(send, dialect) }
   })
 
-/** Callers send requests until `action` has run so many times. */
+/**
+ * Callers send requests until `action` has run so many times, each time after
+ * every caller has had two answers, or failures, since the last one.
+ */
 export const whileRepeating = (
   ledger: Ledger,
   options: {
@@ -40,7 +43,14 @@ export const whileRepeating = (
 ): Effect.Effect<void> => {
   let left = options.times
   const repeat = Effect.gen(function* () {
-    for (; left > 0; left--) yield* options.action
+    for (; left > 0; left--) {
+      const enough = ledger.settled + 2 * options.callers
+      yield* until(
+        Effect.sync(() => ledger.settled >= enough),
+        () => `${ledger.settled} of ${ledger.requests} requests settled, and no more do`
+      )
+      yield* options.action
+    }
   })
   return Effect.all([ledger.load({ ...options, over: () => left === 0 }), repeat], { concurrency: 2, discard: true })
 }

@@ -16,8 +16,7 @@ describe.skipIf(missing("haproxy", "nginx", "nghttpd"))("HAProxy", () => {
       it.live("loses no GET and does no POST twice over 20 reloads", () =>
         Effect.gen(function* () {
           const { backend, client, proxy } = yield* haproxyRig(oracle, path)
-          const reload = Effect.andThen(proxy.reload, Effect.sleep(50))
-          yield* whileRepeating(client.ledger, { ...load, times: 20, action: reload })
+          yield* whileRepeating(client.ledger, { ...load, times: 20, action: proxy.reload })
           const connections = yield* countConnections(proxy.allConnections, client)
           const summary = client.ledger.settle(yield* backend.finish)
           report(`HAProxy, ${path.name}`, summary, { connections, reloads: 20 })
@@ -30,7 +29,6 @@ describe.skipIf(missing("haproxy", "nginx", "nghttpd"))("HAProxy", () => {
           const { backend, client, proxy } = yield* haproxyRig(oracle, path)
           let worst = 0
           const restart = Effect.gen(function* () {
-            yield* Effect.sleep(100)
             worst = Math.max(worst, yield* recovery(client.ledger, proxy.restart))
           })
           yield* whileRepeating(client.ledger, { ...load, times: 10, action: restart })
@@ -46,7 +44,6 @@ describe.skipIf(missing("haproxy", "nginx", "nghttpd"))("HAProxy", () => {
         Effect.gen(function* () {
           const { backend, client, proxy } = yield* haproxyRig(oracle, path)
           const outage = Effect.gen(function* () {
-            yield* Effect.sleep(100)
             yield* backend.process.stop(path.back === "http" ? "SIGQUIT" : "SIGTERM")
             yield* Effect.sleep(100)
             yield* backend.process.start

@@ -50,6 +50,7 @@ export interface Summary {
 export class Ledger {
   private readonly entries = new Map<string, Entry>()
   private readonly errors: Record<string, number> = {}
+  private settledCount = 0
   private readonly send: Send
   private readonly dialect: Dialect
 
@@ -60,6 +61,11 @@ export class Ledger {
 
   get requests(): number {
     return this.entries.size
+  }
+
+  /** Requests that were answered or failed. */
+  get settled(): number {
+    return this.settledCount
   }
 
   /** Sends one request with a path that no other has, reads the answer to its end and tells whether it came. */
@@ -85,6 +91,7 @@ export class Ledger {
       })
       return Effect.flatMap(Effect.exit(settled), (exit) => {
         assert.isUndefined(entry.outcome, `${path} settled twice`)
+        this.settledCount++
         entry.outcome = Exit.isSuccess(exit) ? exit.value : "failed"
         if (Exit.isSuccess(exit)) return Effect.succeed(exit.value === "answered")
         // A defect is a flaw of the test or of the library, never an outcome.

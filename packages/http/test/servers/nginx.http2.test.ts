@@ -53,7 +53,7 @@ describe.skipIf(missing("nginx"))("nginx over HTTP/2", () => {
         Effect.gen(function* () {
           const { client, server } = yield* rig(`keepalive_requests ${limit};`)
           const { ledger } = client
-          yield* ledger.load({ callers, methods: ["GET", "POST"], over: () => ledger.requests >= 1000 })
+          yield* ledger.load({ callers, methods: ["GET", "POST"], over: () => ledger.requests >= 400 })
           const connections = yield* countConnections(server.connections, client)
           const summary = ledger.settle(assertHttp2(yield* server.finish))
           report(`nginx, HTTP/2, keepalive_requests ${limit}`, summary, { connections })

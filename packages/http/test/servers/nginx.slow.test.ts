@@ -34,7 +34,6 @@ describe.skipIf(missing("nginx"))("nginx", () => {
           const { client, server } = yield* rig
           let worst = 0
           const restart = Effect.gen(function* () {
-            yield* Effect.sleep(100)
             worst = Math.max(worst, yield* recovery(client.ledger, server.restart))
           })
           yield* whileRepeating(client.ledger, { ...load, times: 10, action: restart })
@@ -51,11 +50,9 @@ describe.skipIf(missing("nginx"))("nginx", () => {
           const { client, server } = yield* rig
           let after = 0
           const outage = Effect.gen(function* () {
-            yield* Effect.sleep(200)
             yield* server.process.stop("SIGQUIT")
             yield* Effect.sleep(3_000)
             after = yield* recovery(client.ledger, server.process.start)
-            yield* Effect.sleep(200)
           })
           yield* whileRepeating(client.ledger, { ...load, times: 1, action: outage })
           const { failed } = yield* client.pool.stats
