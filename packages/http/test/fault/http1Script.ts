@@ -18,7 +18,7 @@ export type Step =
   | { readonly step: "fin" }
   | { readonly step: "cut" }
   | { readonly step: "deaf" }
-  | { readonly step: "renegotiate" }
+  | { readonly step: "renegotiate"; readonly identity?: { readonly cert: string; readonly key: string } }
 
 /**
  * Steps between two waits go out in one write. `{path}` in a text is the path
@@ -56,8 +56,11 @@ export const cut: Step = { step: "cut" }
 /** From now on nothing is read on this connection. */
 export const deaf: Step = { step: "deaf" }
 
-/** Asks for a new TLS handshake, and waits for it. */
-export const renegotiate: Step = { step: "renegotiate" }
+/** Asks for a new TLS handshake, with another certificate if one is given, and waits for it. */
+export const renegotiate = (identity?: { readonly cert: string; readonly key: string }): Step => ({
+  step: "renegotiate",
+  ...(identity !== undefined && { identity })
+})
 
 /** A whole answer. */
 export const answer = (body = "{path}", headers = ""): Step => {

@@ -2,7 +2,7 @@
  * An HTTP/1.1 server in a process of its own that does byte by byte what a
  * scenario says, right or wrong.
  */
-import { TLSSocket } from "node:tls"
+import { createSecureContext, TLSSocket } from "node:tls"
 import { pause, reset, runChild, type Seat } from "./child.ts"
 import { type Head, RequestReader } from "./http1Requests.ts"
 import { type Barrier, type Http1Scenario, ok, type Script, type Step } from "./http1Script.ts"
@@ -94,7 +94,9 @@ class Connection {
       case "renegotiate":
         return new Promise((resolve) => {
           if (!(socket instanceof TLSSocket)) return
-          socket.renegotiate({}, (error) => {
+          if (step.identity !== undefined) socket.setKeyCert(createSecureContext(step.identity))
+          // Asking for the client's certificate makes it a whole handshake.
+          socket.renegotiate({ requestCert: true, rejectUnauthorized: false }, (error) => {
             this.seat.report({ what: "renegotiated", error: error?.message })
             resolve()
           })

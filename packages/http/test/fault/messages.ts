@@ -2,7 +2,10 @@
 import type { TlsOptions } from "node:tls"
 
 /** The part of a server's TLS options that survives JSON. */
-export interface ServerTls extends Pick<TlsOptions, "maxVersion" | "rejectUnauthorized" | "requestCert"> {
+export interface ServerTls extends Pick<
+  TlsOptions,
+  "maxVersion" | "rejectUnauthorized" | "requestCert" | "secureOptions"
+> {
   readonly cert: string
   readonly key: string
   readonly ca?: string

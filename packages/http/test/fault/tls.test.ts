@@ -6,10 +6,11 @@ import * as Origin from "@poolkit/http/Origin"
 import * as SocketConnector from "@poolkit/http/SocketConnector"
 import { SocketError } from "@poolkit/http/SocketError"
 import * as Effect from "effect/Effect"
+import { constants } from "node:crypto"
 import { leakOracle } from "../leakOracle.ts"
 import { bad, client, good, trusted } from "./badCertificates.ts"
-import { fetch, get, http1Pool } from "./client.ts"
-import { answer, ended, type Http1Scenario, renegotiate, until } from "./http1Script.ts"
+import { fetch, get, http1Pool, post } from "./client.ts"
+import { answer, ended, type Http1Scenario, renegotiate, type Script, until } from "./http1Script.ts"
 import type { Http2Scenario } from "./http2Script.ts"
 import { useFaultServer } from "./suite.ts"
 
@@ -18,6 +19,9 @@ const server = useFaultServer<Http1Scenario>("TLS, HTTP/1.1", "./http1Server.ts"
 const server2 = useFaultServer<Http2Scenario>("TLS, HTTP/2", "./http2Server.ts")
 
 const tls = { ca: trusted }
+
+/** As TLS 1.3 knows no renegotiation. A session that is resumed by a ticket has no certificate. */
+const legacy = { ...good, maxVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_TICKET } as const
 
 describe("Http1Pool over TLS", () => {
   for (const [name, { code, identity }] of Object.entries(bad)) {
@@ -54,14 +58,14 @@ describe("Http1Pool over TLS", () => {
     )
   }
 
-  for (const sent of ["before the answer", "while the connection is idle"]) {
-    it.live(`survives a renegotiation ${sent}`, () =>
+  const renegotiations: Record<string, Script> = {
+    "before the answer": [ended, renegotiate(), answer()],
+    "while the connection is idle": [ended, answer(), until({ signal: "go" }), renegotiate()]
+  }
+  for (const [name, script] of Object.entries(renegotiations)) {
+    it.live(`survives a renegotiation ${name}`, () =>
       Effect.gen(function* () {
-        const script =
-          sent === "before the answer"
-            ? [ended, renegotiate, answer()]
-            : [ended, answer(), until({ signal: "go" }), renegotiate]
-        const target = yield* server.listen({ requests: { case: script } }, { ...good, maxVersion: "TLSv1.2" })
+        const target = yield* server.listen({ requests: { case: script } }, legacy)
         const pool = yield* http1Pool(oracle, target, { tls })
         assert.strictEqual((yield* fetch(pool, get("/case/1"))).text, "/case/1")
         target.signal("go")
@@ -73,6 +77,35 @@ describe("Http1Pool over TLS", () => {
           [undefined]
         )
         assert.strictEqual(target.count("open"), 1)
+      })
+    )
+  }
+})
+
+describe("Http1Pool over TLS 1.2", () => {
+  for (const [name, { code, identity }] of Object.entries(bad)) {
+    it.live(`fails when the server shows another certificate in mid-connection: ${name}`, () =>
+      Effect.gen(function* () {
+        const script = {
+          "before the answer": [ended, renegotiate(identity), answer()],
+          idle: [ended, answer(), until({ signal: "go" }), renegotiate(identity)]
+        }
+        for (const [when, steps] of Object.entries(script)) {
+          const target = yield* server.listen({ requests: { case: steps } }, legacy)
+          const pool = yield* http1Pool(oracle, target, { tls })
+          if (when === "idle") {
+            yield* fetch(pool, get("/case/1"))
+            target.signal("go")
+          } else {
+            const error = yield* Effect.flip(fetch(pool, post("/case/1")))
+            if (!(error instanceof HttpError)) return assert.fail(String(error))
+            assert.deepInclude(error.reason, { _tag: "ConnectionLost", code })
+            assert.strictEqual(error.sent, "maybe")
+          }
+          yield* target.until("close", 1)
+          assert.strictEqual((yield* fetch(pool, get("/after"))).text, "/after")
+          assert.strictEqual(target.count("open"), 2)
+        }
       })
     )
   }
