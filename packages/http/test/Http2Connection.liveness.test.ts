@@ -56,7 +56,8 @@ describe("Http2Connection", () => {
           assert.deepInclude(error.reason, lost)
           assert.strictEqual(error.sent, "maybe")
         }
-        assert.strictEqual(seen.pings, 1)
+        // A second one where the server's first SETTINGS came so late that they looked like an answer.
+        assert.oneOf(seen.pings, [1, 2])
         assert.isTrue(socket.destroyed)
         assert.isFalse(connection.isOpen())
         while (signals.retired === 0) yield* Effect.sleep(1)
