@@ -129,7 +129,9 @@ export interface CustomHttpPoolOptions<E, R> extends PoolingOptions<E> {
  * The first connection to an origin shows what the server speaks. With HTTP/2
  * all requests share it, however many came meanwhile; with HTTP/1.1 each gets a
  * connection to itself. Both are remembered until a connection contradicts it.
- * An origin without connections is forgotten after a minute.
+ * An origin without connections is forgotten after a minute. Connections are
+ * never shared between origins, whatever certificate the server has, and TLS
+ * sessions are not resumed (`SocketConnector.tls` says why).
  *
  * It is a `MapPool`, so all that works on pools works on it: `statsOf(origin)`,
  * `retain`, `drain`, `ConnectionPool.events`, `PoolMetrics.observe`. The

@@ -90,6 +90,17 @@ describe("HttpPool", () => {
       })
     )
 
+    it.live("have connections of their own though one certificate covers them all", () =>
+      Effect.gen(function* () {
+        const server = yield* start(oracle, { kind: "h2" })
+        const pool = yield* makePool(oracle)
+        for (const host of ["localhost", "127.0.0.1"]) {
+          assert.strictEqual(yield* fetchText(pool, Origin.make(`https://${host}:${server.port}`)), "2.0 /")
+        }
+        assert.strictEqual(server.accepted(), 2)
+      })
+    )
+
     it.live("verify a server again for every connection", () =>
       Effect.gen(function* () {
         const server = yield* start(oracle, { kind: "both" })

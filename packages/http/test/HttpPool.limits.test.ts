@@ -118,6 +118,26 @@ describe("HttpPool", () => {
     )
   })
 
+  describe("maxPending and maxSize", () => {
+    it.live("have bounds if nothing is said: 1,000 in line and 256 connections", () =>
+      Effect.gen(function* () {
+        const { asked, open, server } = yield* gated("h2")
+        const pool = yield* makePool(oracle, { http2: { maxConcurrentStreams: 1 } })
+        const first = yield* Effect.forkChild(fetchText(pool, server.origin))
+        yield* asked(1)
+        const waiters = yield* Effect.forEach(Array.from({ length: 1000 }), () =>
+          Effect.forkChild(fetchText(pool, server.origin))
+        )
+        yield* until(Effect.map(pool.stats, ({ pending }) => pending >= 1000))
+        assert.deepInclude(yield* pool.stats, { pending: 1000, maxSize: 256 })
+        assert.include(String(yield* Effect.exit(fetchText(pool, server.origin))), "QueueFull")
+        yield* Fiber.interruptAll(waiters)
+        yield* open
+        assert.strictEqual(yield* Fiber.join(first), "late")
+      })
+    )
+  })
+
   describe("stats", () => {
     it.live("are there for each origin and for all", () =>
       Effect.gen(function* () {

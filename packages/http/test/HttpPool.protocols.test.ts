@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Http2ServerResponse } from "node:http2"
+import { blackhole } from "./blackhole.ts"
 import { burst, echoes, emptied, fetchText, type Kind, makePool, start, until } from "./httpPool.ts"
 import { leakOracle } from "./leakOracle.ts"
 import * as Origin from "@poolkit/http/Origin"
@@ -112,6 +113,20 @@ describe("HttpPool", () => {
     )
   })
 
+  describe("connectTimeout", () => {
+    it.live("says which step was slow, not merely that no connection came", () =>
+      Effect.gen(function* () {
+        const { port } = yield* blackhole
+        const pool = yield* makePool(oracle, { connectTimeout: 100 })
+        for (const scheme of ["http", "https"]) {
+          const error = yield* Effect.flip(fetchText(pool, Origin.make(`${scheme}://127.0.0.1:${port}`)))
+          assert.strictEqual(error._tag, "SocketError")
+          assert.deepInclude(error.reason, { _tag: "Timeout", phase: "connect" })
+        }
+      })
+    )
+  })
+
   describe("what a server speaks", () => {
     it.live("is remembered, and no probe precedes the second burst", () =>
       Effect.gen(function* () {
@@ -156,6 +171,21 @@ describe("HttpPool", () => {
           server.handshakes.map(({ alpn }) => alpn),
           ["h2", "http/1.1", false]
         )
+      })
+    )
+
+    it.live("is asked for as the origin says, whatever the pool does for others", () =>
+      Effect.gen(function* () {
+        const server = yield* start(oracle, { kind: "both" })
+        const url = String(server.origin)
+        const http1 = yield* makePool(oracle, { protocols: "http1" })
+        const http2 = yield* makePool(oracle, { protocols: "http2" })
+        const [only1, only2] = ["http/1.1", "h2"].map((name) => Origin.make({ url, tls: { alpn: [name] } }))
+        assert.deepStrictEqual(yield* burst(http1, only2!, 20), echoes("2.0", 20))
+        assert.strictEqual(server.accepted(), 1)
+        assert.deepStrictEqual(yield* burst(http2, only1!, 20), echoes("1.1", 20))
+        assert.strictEqual(yield* fetchText(http1, server.origin), "1.1 /")
+        assert.strictEqual(yield* fetchText(http2, server.origin), "2.0 /")
       })
     )
 
