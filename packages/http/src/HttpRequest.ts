@@ -31,7 +31,9 @@ import { perform } from "./internal/perform.ts"
  * Apart from that a request is sent again at most once, and only where it cannot do harm: the server refused
  * it, or it was written to a reused HTTP/1.1 connection, the method is
  * idempotent and no byte of a response came. A body that is a stream may have
- * been taken from, and is not sent again.
+ * been taken from, and is not sent again. After such a loss the other reused
+ * connections are suspect, because servers hang up on many at a time: up to 32
+ * of them are invalidated until the second try has a new one.
  *
  * **Gotchas**
  *
@@ -59,9 +61,16 @@ export const execute: {
   return attempt(
     Effect.suspend(() => pool.lease(target)),
     request,
-    0,
-    0
+    { replayed: false, moves: 0 }
   )
+}
+
+interface History {
+  readonly replayed: boolean
+  /** How often it moved on. */
+  readonly moves: number
+  /** It was lost on a reused connection. */
+  readonly stale?: boolean
 }
 
 /**
@@ -76,13 +85,13 @@ type Borrow<E> = Effect.Effect<Lease<HttpConnection>, E | PoolError, Scope.Scope
 const attempt = <E>(
   lease: Borrow<E>,
   request: HttpRequest,
-  replays: number,
-  moves: number
+  history: History
 ): Effect.Effect<HttpResponse, E | HttpError | PoolError, Scope.Scope> =>
   Effect.suspend(() => {
+    const { moves, replayed } = history
     let reused = false
     let exclusive = true
-    const once = borrow(lease, request, (lease) => {
+    const once = borrow(history.stale ? fresh(lease, maxSuspects) : lease, request, (lease) => {
       reused = lease.info.uses > 1
       exclusive = lease.connection.protocol === "http/1.1"
     })
@@ -91,14 +100,25 @@ const attempt = <E>(
       const { reason, responseStarted, sent } = error
       const lost = reason._tag === "ConnectionLost"
       const refused = reason._tag === "RequestRefused" && !Stream.isStream(request.body)
-      const moving = lost ? sent === "none" && reused : refused && reason.graceful
-      if (moving && moves < maxMoves) return attempt(lease, request, replays, moves + 1)
+      const moving = lost ? sent === "none" && (reused || history.stale === true) : refused && reason.graceful
+      if (moving && moves < maxMoves) return attempt(lease, request, { ...history, moves: moves + 1 })
       // HTTP/2 says which requests it did not act on; about the others nothing is known.
       const stale = lost && exclusive && reused && !responseStarted && isReplayable(request)
       const harmless = stale || refused || (lost && sent === "none")
-      return harmless && replays === 0 ? attempt(lease, request, 1, moves) : Effect.fail(error)
+      return harmless && !replayed ? attempt(lease, request, { replayed: true, moves, stale }) : Effect.fail(error)
     })
   })
+
+/** More than a pool for one origin keeps idle by default. */
+const maxSuspects = 32
+
+/** Borrows a connection that was not used before, invalidating up to `tries` that were. */
+const fresh = <E>(lease: Borrow<E>, tries: number): Borrow<E> =>
+  Effect.flatMap(lease, (taken) =>
+    taken.info.uses === 1 || taken.connection.protocol !== "http/1.1" || tries === 0
+      ? Effect.succeed(taken)
+      : Effect.andThen(Effect.andThen(taken.invalidate, taken.release), fresh(lease, tries - 1))
+  )
 
 /** RFC 9110, section 9.2.2. */
 const idempotent = new Set(["DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"])

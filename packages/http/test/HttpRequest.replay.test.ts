@@ -35,7 +35,12 @@ const response = {
  */
 const run = (
   steps: ReadonlyArray<Step>,
-  options: { readonly fresh?: boolean; readonly request?: Request; readonly protocol?: string } = {}
+  options: {
+    readonly fresh?: boolean
+    readonly request?: Request
+    readonly protocol?: string
+    readonly idle?: number
+  } = {}
 ) =>
   Effect.gen(function* () {
     let sent = 0
@@ -56,11 +61,18 @@ const run = (
         }
       }
     }
-    const pool = yield* CachePool.make({ connect: () => Effect.succeed(connection), maxSize: 1 })
-    if (options.fresh !== true) yield* pool.use(() => Effect.void)
+    const { fresh = false, idle = fresh ? 0 : 1 } = options
+    const pool = yield* CachePool.make({ connect: () => Effect.succeed(connection), maxSize: Math.max(1, idle) })
+    yield* Effect.scoped(Effect.replicateEffect(pool.get(), idle))
+    const before = (yield* pool.stats).created
     const result = yield* Effect.result(HttpRequest.execute(pool, options.request ?? get()))
     assert.deepInclude(yield* pool.stats, { used: 0, borrowers: 0 })
-    return { ok: result._tag === "Success", sent }
+    const { closed, created } = yield* pool.stats
+    return {
+      ok: result._tag === "Success",
+      sent,
+      ...(options.idle !== undefined && { closed, opened: created - before })
+    }
   }).pipe(Effect.scoped)
 
 describe("HttpRequest", () => {
@@ -137,6 +149,17 @@ describe("HttpRequest", () => {
         assert.deepStrictEqual(yield* run(["lost", "unsent", "unsent"]), { ok: true, sent: 4 })
         assert.deepStrictEqual(yield* run(["lost", "lost"]), { ok: false, sent: 2 })
         assert.deepStrictEqual(yield* run(["lost", "unsent", "lost"]), { ok: false, sent: 3 })
+      })
+    )
+
+    it.effect("on a new connection after a loss, because the other idle ones may be as stale", () =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(yield* run(["lost"], { idle: 4 }), { ok: true, sent: 2, closed: 4, opened: 1 })
+        // So many are given up for it at most.
+        assert.deepStrictEqual(yield* run(["lost"], { idle: 40 }), { ok: true, sent: 2, closed: 32, opened: 0 })
+        const h2 = { idle: 4, protocol: "h2" }
+        assert.deepStrictEqual(yield* run(["refused"], h2), { ok: true, sent: 2, closed: 0, opened: 0 })
+        assert.deepStrictEqual(yield* run(["unsent"], { idle: 4 }), { ok: true, sent: 2, closed: 0, opened: 0 })
       })
     )
 

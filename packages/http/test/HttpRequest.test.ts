@@ -332,7 +332,7 @@ describe("HttpRequest", () => {
         seen.length = 0
         const error = yield* Effect.flip(fetchText(pool))
         assert.deepInclude(error, { _tag: "HttpError", sent: "maybe" })
-        assert.deepStrictEqual(seen, ["GET 2", "GET 2"])
+        assert.deepStrictEqual(seen, ["GET 2", "GET 1"])
       })
     )
 
