@@ -34,8 +34,10 @@ export interface Target {
  * @since 0.1.0
  */
 export interface DriveOptions {
-  /** Requests in total, spread over the targets in turn. */
+  /** Requests in total, spread over the targets in turn; `Infinity` where only time counts. */
   readonly requests: number
+  /** No request starts after this long. Default: no bound. */
+  readonly duration?: Duration.Duration | undefined
   /** Requests at the same time, the ones that wait for a connection included. */
   readonly concurrency: number
   /** An origin that only fails for this long ends the run. */
@@ -63,9 +65,9 @@ const grace = Duration.millis(500)
  * **Details**
  *
  * A request that fails is counted and the run goes on, until an origin has not
- * answered for `patience`. That, or interruption, stops the run: no request
- * starts any more, those under way may end for half a second and are cut then.
- * A request that was cut is not counted.
+ * answered for `patience`. That, the end of `duration` or interruption stops
+ * the run: no request starts any more, those under way may end for half a
+ * second and are cut then. A request that was cut is not counted.
  *
  * @category running
  * @since 0.1.0
@@ -122,11 +124,11 @@ export const drive = Effect.fnUntraced(function* (
 
   // In a fiber of its own, which neither end of the run reaches before the grace.
   const running = yield* Effect.forkChild(workers)
-  yield* Fiber.join(running).pipe(
-    Effect.raceFirst(Deferred.await(gaveUp)),
-    Effect.onError(() => {
-      stopped = true
-      return Effect.andThen(Effect.timeoutOption(Fiber.await(running), grace), Fiber.interrupt(running))
-    })
-  )
+  const stop = Effect.suspend(() => {
+    stopped = true
+    return Effect.andThen(Effect.timeoutOption(Fiber.await(running), grace), Fiber.interrupt(running))
+  })
+  const end = Effect.raceFirst(Fiber.join(running), Deferred.await(gaveUp))
+  const { duration = Duration.infinity } = options
+  yield* Effect.timeoutOrElse(end, { duration, orElse: () => stop }).pipe(Effect.onError(() => stop))
 })

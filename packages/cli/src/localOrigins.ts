@@ -1,14 +1,15 @@
 /**
- * Servers in this process, so that a run needs nothing else: one that speaks
- * HTTP/1.1, and one that speaks it over TLS.
+ * Servers in this process, so that a run needs nothing else: HTTP/1.1, HTTP/1.1
+ * over TLS, and HTTP/2 over TLS; or HTTP/2 with and without TLS.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
+import * as Http2 from "node:http2"
 import * as Https from "node:https"
-import type { AddressInfo } from "node:net"
+import type * as Net from "node:net"
 
 /**
  * Where the servers listen, and the certificate to trust.
@@ -24,19 +25,33 @@ export interface LocalOrigins {
 const host = "127.0.0.1"
 
 /**
- * Starts both servers on free ports of the loopback interface. They close with
+ * Starts the servers on free ports of the loopback interface. They close with
  * the scope.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make: Effect.Effect<LocalOrigins, never, Scope.Scope> = Effect.gen(function* () {
+export const make = Effect.fnUntraced(function* (
+  protocols: "auto" | "http1" | "http2"
+): Effect.fn.Return<LocalOrigins, never, Scope.Scope> {
   const certificate = yield* selfSigned
-  const plain = yield* listen(() => Http.createServer(respond))
-  const secure = yield* listen(() =>
-    Https.createServer({ key: certificate.private, cert: certificate.cert, ALPNProtocols: ["http/1.1"] }, respond)
+  const tls = { key: certificate.private, cert: certificate.cert }
+  const secureHttp2 = () => Http2.createSecureServer({ ...tls, settings, allowHTTP1: true }, respond)
+  const servers: ReadonlyArray<readonly ["http" | "https", () => Net.Server]> =
+    protocols === "http2"
+      ? [
+          ["http", () => Http2.createServer({ settings }, respond)],
+          ["https", secureHttp2]
+        ]
+      : [
+          ["http", () => Http.createServer(respond)],
+          ["https", () => Https.createServer({ ...tls, ALPNProtocols: ["http/1.1"] }, respond)],
+          ["https", secureHttp2]
+        ]
+  const urls = yield* Effect.forEach(servers, ([scheme, create]) =>
+    Effect.map(listen(create), (port) => new URL(`${scheme}://${host}:${port}/`))
   )
-  return { urls: [new URL(`http://${host}:${plain}/`), new URL(`https://${host}:${secure}/`)], ca: certificate.cert }
+  return { urls, ca: certificate.cert }
 })
 
 const selfSigned = Effect.promise(async () => {
@@ -56,24 +71,33 @@ const selfSigned = Effect.promise(async () => {
   })
 })
 
+/** As servers commonly have it; Node's own default admits any number. */
+const settings = { maxConcurrentStreams: 100 }
+
 const body = "Hello from an origin in the same process as the pool.\n"
 
-const respond: Http.RequestListener = (_request, response) => {
-  response.writeHead(200, { "content-type": "text/plain", "content-length": body.length })
+const respond = (_: unknown, response: Http.ServerResponse | Http2.Http2ServerResponse): void => {
+  response.setHeader("content-type", "text/plain")
+  response.setHeader("content-length", body.length)
   response.end(body)
 }
 
 /** Listens on a free port and returns it. */
-const listen = (create: () => Http.Server): Effect.Effect<number, never, Scope.Scope> =>
+const listen = (create: () => Net.Server): Effect.Effect<number, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.callback<Http.Server>((resume) => {
+    Effect.callback<{ readonly server: Net.Server; readonly sockets: Set<Net.Socket> }>((resume) => {
       const server = create()
+      const sockets = new Set<Net.Socket>()
+      server.on("connection", (socket: Net.Socket) => {
+        sockets.add(socket)
+        socket.on("close", () => sockets.delete(socket))
+      })
       server.once("error", (cause) => resume(Effect.die(cause)))
-      server.listen(0, host, () => resume(Effect.succeed(server)))
+      server.listen(0, host, () => resume(Effect.succeed({ server, sockets })))
     }),
-    (server) =>
+    ({ server, sockets }) =>
       Effect.sync(() => {
         server.close()
-        server.closeAllConnections()
+        for (const socket of sockets) socket.destroy()
       })
-  ).pipe(Effect.map((server) => (server.address() as AddressInfo).port))
+  ).pipe(Effect.map(({ server }) => (server.address() as Net.AddressInfo).port))

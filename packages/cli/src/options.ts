@@ -73,21 +73,30 @@ const readCertificates = Effect.fnUntraced(function* (path: string) {
 export const options = {
   urls: Argument.String("url").pipe(
     Argument.withDescription(
-      "Where to send GET requests, in turn. URLs of one origin share its pool. Default: two servers in this process"
+      "Where to send GET requests, in turn. URLs of one origin share its pool. Default: three servers in this process"
     ),
     Argument.mapEffect(parseUrl),
     Argument.variadic()
   ),
   requests: integer("requests", 1_000_000_000).pipe(
-    Flag.withDescription("Requests in total. Default 20000"),
-    Flag.withDefault(20_000)
+    Flag.withDescription("Requests in total. Default 20000, or as many as there is time for with --duration"),
+    Flag.optional
+  ),
+  duration: seconds("duration").pipe(
+    Flag.withDescription("Start no request after this time. Default: no bound"),
+    Flag.optional
   ),
   concurrency: integer("concurrency", 100_000).pipe(
     Flag.withDescription("Requests at the same time, over all origins. Default 50"),
     Flag.withDefault(50)
   ),
+  http1: Flag.Boolean("http1").pipe(Flag.withDescription("Speak HTTP/1.1 only"), Flag.withDefault(false)),
+  http2: Flag.Boolean("http2").pipe(
+    Flag.withDescription("Speak HTTP/2 only, to http: URLs without asking. Default: over TLS what the server prefers"),
+    Flag.withDefault(false)
+  ),
   maxConnections: integer("max-connections", 10_000).pipe(
-    Flag.withDescription("Connections to each origin; requests beyond wait for one. Default 10"),
+    Flag.withDescription("Connections to each origin; HTTP/2 shares one until it is full. Default 10"),
     Flag.withDefault(10)
   ),
   connectTimeout: seconds("connect-timeout").pipe(
@@ -106,5 +115,9 @@ export const options = {
     Flag.withMetavar("FILE"),
     Flag.optional
   ),
-  insecure: Flag.Boolean("insecure").pipe(Flag.withDescription("Do not verify certificates"), Flag.withDefault(false))
+  insecure: Flag.Boolean("insecure").pipe(Flag.withDescription("Do not verify certificates"), Flag.withDefault(false)),
+  json: Flag.Boolean("json").pipe(
+    Flag.withDescription("Print one JSON object instead of the table; times in milliseconds"),
+    Flag.withDefault(false)
+  )
 }

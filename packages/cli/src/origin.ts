@@ -1,13 +1,15 @@
 /**
- * One origin under test: its pool, and what was measured of it.
+ * The origins under test: one pool for all of them, and what was measured of
+ * each.
  *
  * @since 0.1.0
  */
-import * as Http1Pool from "@poolkit/http/Http1Pool"
 import type { HttpResponse } from "@poolkit/http/HttpConnection"
 import type { HttpError } from "@poolkit/http/HttpError"
+import * as HttpPool from "@poolkit/http/HttpPool"
 import * as HttpRequest from "@poolkit/http/HttpRequest"
-import type { PoolStats } from "@poolkit/pool/ConnectionPool"
+import * as PoolOrigin from "@poolkit/http/Origin"
+import type { ConnectionInfo, PoolStats } from "@poolkit/pool/ConnectionPool"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -16,12 +18,13 @@ import { type RequestError, RequestTimeout } from "./errors.ts"
 import { Tally } from "./tally.ts"
 
 /**
- * Options of {@link make}.
+ * Options of {@link makeAll}.
  *
  * @category options
  * @since 0.1.0
  */
 export interface OriginOptions {
+  readonly protocols: "auto" | "http1" | "http2"
   readonly maxConnections: number
   readonly connectTimeout: Duration.Duration
   readonly timeout: Duration.Duration
@@ -31,7 +34,21 @@ export interface OriginOptions {
 }
 
 /**
- * An origin with a pool of its own.
+ * What the pool did with the connections of one origin.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Connections {
+  opened: number
+  /** As ALPN spells them. */
+  readonly protocols: Set<string>
+  /** How many it removed, by reason. */
+  readonly evictions: Map<string, number>
+}
+
+/**
+ * An origin, and what has been seen of it.
  *
  * @category models
  * @since 0.1.0
@@ -39,6 +56,8 @@ export interface OriginOptions {
 export interface Origin {
   readonly name: string
   readonly tally: Tally
+  /** Its connections so far. */
+  readonly seen: Connections
   /** Opens the first connection and leaves it in the pool. */
   readonly probe: Effect.Effect<void, RequestError>
   /** Sends a GET, reads the whole response and gives its status. */
@@ -47,42 +66,85 @@ export interface Origin {
 }
 
 /**
- * Makes the pool for the origin of `url`. Its connections close with the scope.
+ * Makes the pool for `urls`, and each origin among them once, in their order.
+ * Connections close with the scope.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = Effect.fnUntraced(function* (
-  url: URL,
+export const makeAll = Effect.fnUntraced(function* (
+  urls: ReadonlyArray<URL>,
   options: OriginOptions
-): Effect.fn.Return<Origin, never, Scope.Scope> {
-  const pool = yield* Http1Pool.make({
-    origin: url.origin,
-    maxSize: options.maxConnections,
+): Effect.fn.Return<ReadonlyMap<string, Origin>, never, Scope.Scope> {
+  const names = [...new Set(urls.map((url) => url.origin))]
+  const timeouts = { headersTimeout: options.timeout, bodyTimeout: options.timeout }
+  const pool = yield* HttpPool.make({
+    protocols: options.protocols,
+    maxSize: names.length * options.maxConnections,
+    maxSizePerOrigin: options.maxConnections,
+    maxSharedPerOrigin: options.maxConnections,
+    maxKeys: names.length,
+    // Every request is under way as long as the command wants it to be.
+    maxPending: Infinity,
     connectTimeout: options.connectTimeout,
     // One budget for everything, so that a timeout has one message: that of `request`.
     waitTimeout: Infinity,
-    http1: { headersTimeout: options.timeout, bodyTimeout: options.timeout },
+    http1: timeouts,
+    http2: timeouts,
     closeTimeout: Duration.millis(500),
     tls: { ...(options.ca !== undefined && { ca: options.ca }), rejectUnauthorized: !options.insecure }
   })
+  const origins = new Map(names.map((name) => [name, makeOne(pool, name, options)]))
+  const seen = (info: ConnectionInfo) => origins.get(String(info.annotations.get("origin")))!.seen
+  yield* pool.observe({
+    connected: (info) => {
+      seen(info).opened++
+      seen(info).protocols.add(String(info.annotations.get("protocol")))
+    },
+    evicted: (info, reason) => {
+      const { evictions } = seen(info)
+      evictions.set(reason, (evictions.get(reason) ?? 0) + 1)
+    }
+  })
+  return origins
+})
+
+const makeOne = (pool: HttpPool.HttpConnections, name: string, options: OriginOptions) => {
+  const origin = PoolOrigin.make(name)
   const timeout = {
     duration: options.timeout,
     orElse: () => Effect.fail(new RequestTimeout({ after: options.timeout }))
   }
   return {
-    name: url.origin,
+    name,
     tally: new Tally(),
-    probe: pool.use(() => Effect.void),
-    request: (path) =>
-      HttpRequest.execute(pool, { method: "GET", path }).pipe(
+    seen: { opened: 0, protocols: new Set<string>(), evictions: new Map<string, number>() },
+    probe: pool.use(origin, () => Effect.void),
+    request: (path: string) =>
+      HttpRequest.execute(pool, origin, { method: "GET", path }).pipe(
         Effect.flatMap((response) => Effect.as(read(response), response.status)),
         Effect.scoped,
         Effect.timeoutOrElse(timeout)
       ),
-    stats: pool.stats
+    stats: Effect.map(pool.statsOf(origin), (stats) => stats ?? none)
   }
-})
+}
+
+/** Of an origin that the pool does not know yet, or has forgotten. */
+const none: PoolStats = {
+  idle: 0,
+  used: 0,
+  connecting: 0,
+  closing: 0,
+  pending: 0,
+  borrowers: 0,
+  maxSize: 0,
+  created: 0,
+  closed: 0,
+  reused: 0,
+  failed: 0,
+  timedOut: 0
+}
 
 /** Reads a body to its end. Small ones at once, which is quicker; the others must not fill the memory. */
 const read = (response: HttpResponse): Effect.Effect<void, HttpError> =>

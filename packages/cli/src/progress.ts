@@ -35,6 +35,18 @@ export interface Source {
   readonly stats: Effect.Effect<PoolStats>
 }
 
+/**
+ * When a run is over.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Goal {
+  /** `Infinity` where only time counts. */
+  readonly requests: number
+  readonly duration?: Duration.Duration | undefined
+}
+
 const eraseLine = "\r\x1b[2K"
 
 /**
@@ -46,18 +58,21 @@ const eraseLine = "\r\x1b[2K"
  */
 export const show = (
   sources: ReadonlyArray<Source>,
-  total: number,
+  goal: Goal,
   screen: Screen
 ): Effect.Effect<void, never, Scope.Scope> =>
   Effect.gen(function* () {
     const rate = yield* makeRate
+    const started = yield* Clock.currentTimeMillis
     const update = Effect.gen(function* () {
       const done = sources.reduce((sum, source) => sum + source.tally.requests, 0)
       const perSecond = yield* rate(done)
       const stats = yield* Effect.forEach(sources, (source) => source.stats)
-      const text = full(sources, stats, done, total, perSecond)
+      const elapsed = (yield* Clock.currentTimeMillis) - started
+      const state = { sources, stats, done, goal, perSecond, elapsed }
+      const text = full(state)
       if (!screen.isTTY) return screen.write(`${text}\n`)
-      const fitting = text.length < screen.columns ? text : compact(sources, stats, done, total, perSecond)
+      const fitting = text.length < screen.columns ? text : compact(state)
       screen.write(eraseLine + cut(fitting, screen.columns))
     })
     if (screen.isTTY) {
@@ -82,30 +97,39 @@ const makeRate = Effect.gen(function* () {
     })
 })
 
-type Line = (
-  sources: ReadonlyArray<Source>,
-  stats: ReadonlyArray<PoolStats>,
-  done: number,
-  total: number,
-  perSecond: number
-) => string
+interface State {
+  readonly sources: ReadonlyArray<Source>
+  readonly stats: ReadonlyArray<PoolStats>
+  readonly done: number
+  readonly goal: Goal
+  readonly perSecond: number
+  readonly elapsed: number
+}
 
-const full: Line = (sources, stats, done, total, perSecond) =>
+/** How much is done of what there is to do: requests, seconds or both. */
+const doneOf = ({ done, elapsed, goal }: State, unit: string): string => {
+  const requests = (Number.isFinite(goal.requests) ? `${count(done)}/${count(goal.requests)}` : count(done)) + unit
+  if (goal.duration === undefined) return requests
+  return `${requests} ${Math.floor(elapsed / 1000)}/${Math.ceil(Duration.toSeconds(goal.duration))}s`
+}
+
+const full = (state: State): string =>
   [
-    `${count(done)}/${count(total)} requests`,
-    `${count(perSecond)}/s`,
-    ...sources.map(({ name }, i) => {
-      const { connecting, idle, pending, used } = stats[i]!
+    doneOf(state, " requests"),
+    `${count(state.perSecond)}/s`,
+    ...state.sources.map(({ name }, i) => {
+      const { connecting, idle, pending, used } = state.stats[i]!
       return `${name}: ${idle} idle, ${used} used, ${connecting} connecting, ${pending} waiting`
     })
   ].join(" | ")
 
 /** Two origins of one host fit 80 columns. */
-const compact: Line = (sources, stats, done, total, perSecond) => {
+const compact = (state: State): string => {
+  const { perSecond, sources, stats } = state
   const urls = sources.map(({ name }) => new URL(name))
   const oneHost = new Set(urls.map((url) => url.hostname)).size === 1
   return [
-    `${count(done)}/${count(total)} ${count(perSecond)}/s`,
+    `${doneOf(state, "")} ${count(perSecond)}/s`,
     "idle/used/conn/wait",
     ...urls.map((url, i) => {
       const { connecting, idle, pending, used } = stats[i]!

@@ -14,22 +14,26 @@ import type { Tally } from "./tally.ts"
  */
 export interface Row {
   readonly name: string
+  /** Of its connections, as ALPN spells them. */
+  readonly protocols: ReadonlySet<string>
   /** Connections opened. */
   readonly opened: number
+  /** How many of them the pool removed, by reason. */
+  readonly evictions: ReadonlyMap<string, number>
   readonly tally: Tally
 }
 
-const maxWidth = 100
+const maxWidth = 120
 
-const head = ["origin", "opened", "requests", "reuse", "p50 ms", "p90 ms", "p99 ms", "max ms", "errors"]
+const head = ["origin", "protocol", "opened", "requests", "reuse", "p50 ms", "p90 ms", "p99 ms", "max ms", "errors"]
 
 /**
- * Renders the table, a line with the totals and, where something failed, what
- * and how often.
+ * Renders the table, a line with the totals and, where connections were evicted
+ * or something failed, why and how often.
  *
  * **Details**
  *
- * At most 100 columns wide; names of origins are shortened to fit. `reuse` is
+ * At most 120 columns wide; names of origins are shortened to fit. `reuse` is
  * how many responses a connection served on average.
  *
  * @category rendering
@@ -44,7 +48,7 @@ export const render = (rows: ReadonlyArray<Row>, total: number, seconds: number)
 
   const table = new Table({
     head,
-    colAligns: head.map((_, column) => (column === 0 ? "left" : "right")),
+    colAligns: head.map((_, column) => (column < 2 ? "left" : "right")),
     style: { head: [], border: [], compact: true }
   })
   for (const [name, ...rest] of cells) table.push([shorten(name!, nameWidth), ...rest])
@@ -52,16 +56,23 @@ export const render = (rows: ReadonlyArray<Row>, total: number, seconds: number)
   const requests = rows.reduce((sum, row) => sum + row.tally.requests, 0)
   const failed = rows.reduce((sum, row) => sum + row.tally.failed, 0)
   const totals =
-    `${requests === total ? "" : `${count(requests)} of `}${count(total)} ${total === 1 ? "request" : "requests"} in ${digits(seconds)} s, ` +
+    `${requestsOf(requests, total)} in ${digits(seconds)} s, ` +
     `${count(Math.round(requests / Math.max(seconds, 0.001)))} requests/s, ${count(failed)} failed`
   return [table.toString(), totals, ...rows.flatMap(detailsOf)].join("\n")
 }
 
-const cellsOf = ({ name, opened, tally }: Row): ReadonlyArray<string> => {
+/** `total` is infinite where a run was bound by time only. */
+const requestsOf = (requests: number, total: number): string => {
+  const all = Number.isFinite(total) ? total : requests
+  return `${requests === all ? "" : `${count(requests)} of `}${count(all)} ${all === 1 ? "request" : "requests"}`
+}
+
+const cellsOf = ({ name, opened, protocols, tally }: Row): ReadonlyArray<string> => {
   const answered = tally.latency.totalCount
   const latency = (microseconds: number) => (answered === 0 ? "–" : milliseconds(microseconds / 1000))
   return [
     name,
+    protocols.size === 0 ? "–" : [...protocols].join(" "),
     count(opened),
     count(tally.requests),
     opened === 0 ? "–" : reuse(answered / opened),
@@ -74,15 +85,18 @@ const cellsOf = ({ name, opened, tally }: Row): ReadonlyArray<string> => {
   ]
 }
 
-/** What failed, and how servers answered if not all answers were good. */
-const detailsOf = ({ name, tally }: Row): ReadonlyArray<string> => {
+/** Why connections were removed, what failed, and how servers answered if not all answers were good. */
+const detailsOf = ({ evictions, name, tally }: Row): ReadonlyArray<string> => {
+  const evicted = [...evictions]
+    .sort(([, a], [, b]) => b - a)
+    .map(([reason, times]) => `  ${name}: ${count(times)} × evicted (${reason})`)
   const errors = [...tally.errors]
     .sort(([, a], [, b]) => b - a)
     .map(([kind, times]) => `  ${name}: ${count(times)} × ${kind}`)
   const rejected = [...tally.statuses]
     .filter(([status]) => status >= 400 && status < 500)
     .map(([status, times]) => `  ${name}: ${count(times)} × HTTP ${status} (an answer, so not an error)`)
-  return [...errors, ...rejected]
+  return [...evicted, ...errors, ...rejected]
 }
 
 const count = (value: number): string =>

@@ -16,11 +16,13 @@ import * as LocalOrigins from "./localOrigins.ts"
 import { options } from "./options.ts"
 import * as Origin from "./origin.ts"
 import * as Progress from "./progress.ts"
-import { render } from "./report.ts"
+import * as Json from "./json.ts"
+import * as Report from "./report.ts"
 
 type Options = Command.Command.Config.Infer<typeof options>
 
 const run = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<void, CommandFailed, Scope.Scope> {
+  const goal = goalOf(options)
   const { origins, targets } = yield* open(options)
   // Before anything is counted: what cannot be reached at all is a mistake in the command, not a result.
   yield* Effect.forEach(
@@ -32,13 +34,11 @@ const run = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<voi
   const start = yield* Clock.monotonicTimeNanos
   const report = Effect.gen(function* () {
     const seconds = Number((yield* Clock.monotonicTimeNanos) - start) / 1e9
-    const rows = yield* Effect.forEach(origins, (origin) =>
-      Effect.map(origin.stats, (stats) => ({ name: origin.name, opened: stats.created, tally: origin.tally }))
-    )
-    yield* Console.log(render(rows, options.requests, seconds))
+    const rows = origins.map((origin) => ({ ...origin.seen, name: origin.name, tally: origin.tally }))
+    yield* Console.log(options.json ? Json.render(rows, seconds) : Report.render(rows, goal.requests, seconds))
   })
   const patience = Duration.max(options.connectTimeout, options.timeout)
-  yield* drive(targets, { requests: options.requests, concurrency: options.concurrency, patience }).pipe(
+  yield* drive(targets, { ...goal, concurrency: options.concurrency, patience }).pipe(
     Effect.andThen(Effect.suspend(() => failIfAnyFailed(origins))),
     Effect.catchTag("GaveUp", ({ after, last, name }) =>
       Effect.fail(
@@ -47,40 +47,47 @@ const run = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<voi
         })
       )
     ),
-    withProgress(origins, options.requests),
+    withProgress(origins, goal),
     // An interrupted run shows what it did, too.
     Effect.onExit(() => report)
   )
 }, Effect.scoped)
 
-/** One pool for each origin, one target for each URL. */
+/** A run is bound by requests, by time, or by both; by 20,000 requests if nothing is said. */
+const goalOf = (options: Options): Progress.Goal => ({
+  requests: Option.getOrElse(options.requests, () => (Option.isSome(options.duration) ? Infinity : 20_000)),
+  duration: Option.getOrUndefined(options.duration)
+})
+
+/** One pool for all origins, one target for each URL. */
 const open = Effect.fnUntraced(function* (options: Options) {
-  const local = options.urls.length === 0 ? yield* LocalOrigins.make : undefined
-  const urls = local?.urls ?? options.urls
-  const origins = new Map<string, Origin.Origin>()
-  const targets: Array<Target> = []
-  for (const url of urls) {
-    const origin =
-      origins.get(url.origin) ??
-      (yield* Origin.make(url, {
-        maxConnections: options.maxConnections,
-        connectTimeout: options.connectTimeout,
-        timeout: options.timeout,
-        ca: local?.ca ?? Option.getOrUndefined(options.ca),
-        insecure: options.insecure
-      }))
-    origins.set(url.origin, origin)
-    targets.push({ name: origin.name, request: origin.request(url.pathname + url.search), tally: origin.tally })
+  if (options.http1 && options.http2) {
+    return yield* new CommandFailed({ line: "--http1 and --http2 exclude each other; pass one of them, or none" })
   }
+  const protocols = options.http1 ? "http1" : options.http2 ? "http2" : "auto"
+  const local = options.urls.length === 0 ? yield* LocalOrigins.make(protocols) : undefined
+  const urls = local?.urls ?? options.urls
+  const origins = yield* Origin.makeAll(urls, {
+    protocols,
+    maxConnections: options.maxConnections,
+    connectTimeout: options.connectTimeout,
+    timeout: options.timeout,
+    ca: local?.ca ?? Option.getOrUndefined(options.ca),
+    insecure: options.insecure
+  })
+  const targets = urls.map((url): Target => {
+    const { name, request, tally } = origins.get(url.origin)!
+    return { name, request: request(url.pathname + url.search), tally }
+  })
   return { origins: [...origins.values()], targets }
 })
 
 const withProgress =
-  (origins: ReadonlyArray<Origin.Origin>, total: number) =>
+  (origins: ReadonlyArray<Origin.Origin>, goal: Progress.Goal) =>
   <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.scoped(
       Effect.andThen(
-        Progress.show(origins, total, {
+        Progress.show(origins, goal, {
           isTTY: process.stderr.isTTY,
           get columns() {
             // A terminal that does not know its width says 0.
@@ -107,7 +114,8 @@ const runCommand = Command.make("run", options, run).pipe(
   Command.withShortDescription("Send requests through connection pools and measure"),
   Command.withDescription(
     [
-      "Send GET requests through one pool of HTTP/1.1 connections for each origin.",
+      "Send GET requests through a pool that has, for each origin, one HTTP/2 connection that they share",
+      "or several HTTP/1.1 connections, as the server prefers.",
       "Progress goes to stderr, the table at the end to stdout.",
       "",
       "A latency is the time from a request until its whole response, the wait for a connection included.",
@@ -119,7 +127,8 @@ const runCommand = Command.make("run", options, run).pipe(
     ].join("\n  ")
   ),
   Command.withExamples([
-    { command: "poolkit run", description: "Send 20,000 requests to two servers in this process" },
+    { command: "poolkit run", description: "Send 20,000 requests to three servers in this process" },
+    { command: "poolkit run https://example.com/ --http2 --duration 10 --json", description: "Measure for a while" },
     {
       command: "poolkit run http://localhost:8080/ https://example.com/ --requests 5000 --concurrency 20",
       description: "Send requests to real servers"

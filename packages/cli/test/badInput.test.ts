@@ -25,6 +25,8 @@ describe.concurrent("poolkit run with wrong input", () => {
     ["run --concurrency x", `--concurrency is "x" but must be a whole number from 1 to 100,000 (see`],
     ["run --max-connections 1.5", `--max-connections is "1.5" but must be a whole number from 1 to 10,000 (see`],
     ["run --timeout -1", `--timeout is "-1" but must be a number of seconds from 0.001 to 86400 (see`],
+    ["run --duration 0", `--duration is "0" but must be a number of seconds from 0.001 to 86400 (see`],
+    ["run --http1 --http2", "--http1 and --http2 exclude each other; pass one of them, or none"],
     ["run --ca /does/not/exist", "--ca: /does/not/exist cannot be read (NotFound); it must be a file with certificates"]
   ]
   for (const [args, line] of cases) {

@@ -82,6 +82,33 @@ describe("drive", () => {
     })
   )
 
+  it.effect("starts no request after its time, and lets those under way end", () =>
+    Effect.gen(function* () {
+      const only = target("a", Effect.as(Effect.sleep(400), 200))
+      const bounds = { ...options, requests: Infinity, duration: Duration.millis(1000) }
+      const fiber = yield* Effect.forkChild(drive([only], bounds))
+      yield* TestClock.adjust(1199)
+      assert.strictEqual(only.tally.requests, 6)
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(fiber)
+      assert.strictEqual(only.tally.requests, 9)
+    })
+  )
+
+  it.effect("cuts what is under way half a second after its time, uncounted", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const hung = target("a", Effect.never, log)
+      const fiber = yield* Effect.forkChild(drive([hung], { ...options, duration: Duration.millis(1000) }))
+      yield* TestClock.adjust(1499)
+      assert.deepStrictEqual(log, ["start a", "start a", "start a"])
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual([log.slice(3), hung.tally.requests], [["cut a", "cut a", "cut a"], 0])
+    })
+  )
+
   it.effect("lets the requests under way end when it is interrupted", () =>
     Effect.gen(function* () {
       const log: Array<string> = []

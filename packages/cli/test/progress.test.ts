@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { PoolStats } from "@poolkit/pool/ConnectionPool"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/testing/TestClock"
-import { type Screen, show } from "../src/progress.ts"
+import { type Goal, type Screen, show } from "../src/progress.ts"
 import { Tally } from "../src/tally.ts"
 
 const stats: PoolStats = {
@@ -20,12 +21,16 @@ const stats: PoolStats = {
   timedOut: 0
 }
 
-const setup = (screen: Partial<Screen>, names: ReadonlyArray<string> = ["http://a"]) => {
+const setup = (
+  screen: Partial<Screen>,
+  names: ReadonlyArray<string> = ["http://a"],
+  goal: Goal = { requests: 2000 }
+) => {
   const written: Array<string> = []
   const tally = new Tally()
   const sources = names.map((name) => ({ name, tally, stats: Effect.succeed(stats) }))
   const write = (text: string) => written.push(text)
-  return { effect: show(sources, 2000, { isTTY: false, columns: 100, write, ...screen }), tally, written }
+  return { effect: show(sources, goal, { isTTY: false, columns: 100, write, ...screen }), tally, written }
 }
 
 const answer = (tally: Tally, times: number) => {
@@ -47,6 +52,21 @@ describe("progress", () => {
       answer(tally, 20)
       yield* TestClock.adjust(1000)
       assert.match(written[0]!, /^1,520\/2,000 requests \| 20\/s \| /)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("counts the seconds where the run has an end in time", () =>
+    Effect.gen(function* () {
+      for (const [requests, text] of [
+        [Infinity, "1,500 requests 1/3s"],
+        [2000, "1,500/2,000 requests 1/3s"]
+      ] as const) {
+        const { effect, tally, written } = setup({}, ["http://a"], { requests, duration: Duration.millis(2500) })
+        yield* effect
+        answer(tally, 1500)
+        yield* TestClock.adjust(1000)
+        assert.isTrue(written[0]!.startsWith(`${text} | 1,500/s | http://a: 1 idle`), written[0])
+      }
     }).pipe(Effect.scoped)
   )
 

@@ -12,7 +12,7 @@ describe("poolkit run, interrupted", () => {
       await server.received(500)
       running.kill(signal)
       const result = await running.result
-      const [[origin, opened, requests, , , , , , errors]] = table(result) as [Array<string>]
+      const [[origin, , opened, requests, , , , , , errors]] = table(result) as [Array<string>]
       assert.deepStrictEqual([result.status, origin, opened, errors], [status, server.url, "10", "0"], result.stderr)
       // The requests under way ended: none of those that the server answered is missing.
       assert.strictEqual(Number(requests!.replaceAll(",", "")), server.requests())
@@ -31,7 +31,7 @@ describe("poolkit run, interrupted", () => {
     const result = await running.result
     assert.isBelow(performance.now() - before, 2000)
     assert.strictEqual(result.status, 130)
-    assert.deepStrictEqual(table(result)[0]!.slice(1, 3), ["10", "0"])
+    assert.deepStrictEqual(table(result)[0]!.slice(2, 4), ["10", "0"])
   })
 
   it("ends at once while it waits for the first connection", async () => {

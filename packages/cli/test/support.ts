@@ -46,6 +46,9 @@ export const start = (...args: ReadonlyArray<string>): Running => {
 
 export const poolkit = (...args: ReadonlyArray<string>): Promise<Result> => start(...args).result
 
+/** What the command wrote to stderr besides its progress, of which a busy machine sees some. */
+export const complaints = (result: Result): string => result.stderr.replaceAll(/^[\d,]+\/[\d,]+ requests \| .*\n/gm, "")
+
 /** The cells of the final table, a row for each origin. */
 export const table = (result: Result): ReadonlyArray<ReadonlyArray<string>> =>
   result.stdout
