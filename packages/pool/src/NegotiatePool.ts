@@ -132,5 +132,7 @@ const negotiate = <B, E, R, F, EF, RF, U, EU, RU, C>(
       inner,
       Effect.runForkWith(context)
     )
+    // Runs before the sides close one after the other, and begins both drains at once.
+    yield* Effect.addFinalizer(() => sides.drain())
     return sides
   }) as never
