@@ -241,7 +241,8 @@ export class Requests<Conn, Request, Reply, E, EP> {
   // ---------------------------------------------------------------------------
 
   readonly drain = (options?: { readonly deadline?: Duration.Input | undefined }): Effect.Effect<void> =>
-    this.draining.drain(options)
+    // A closed queue needs no timer for a deadline.
+    Effect.suspend(() => (this.draining.state === "closed" ? Effect.void : this.draining.drain(options)))
 
   private rejectWaiting(): void {
     for (let job = this.line.first; job !== undefined; job = this.line.first) {
