@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import type { CachePool } from "../src/CachePool.ts"
+import * as ConnectionLimit from "../src/ConnectionLimit.ts"
 import { hang } from "../src/testing/TestConnector.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
 import { borrow, borrowMany, cache, describeExit, gates, once, settle, states, stats } from "./support/scene.ts"
@@ -229,6 +230,28 @@ describe("CachePool", () => {
         yield* pool.adopt(connection, close)
         assert.deepStrictEqual(closes, [100])
       })
+    )
+
+    it.effect(
+      "C8 M4 at a full shared limit the least recently used idle connection of any of its pools makes room",
+      () =>
+        Effect.gen(function* () {
+          const limit = yield* ConnectionLimit.make({ max: 2 })
+          const used = Effect.map(limit.stats, (stats) => stats.used)
+          const a = yield* cache({ limit })
+          const b = yield* cache({ limit })
+          yield* once(a.pool)
+          yield* TestClock.adjust(1)
+          yield* b.pool.adopt(outside(100).connection)
+          assert.deepStrictEqual([yield* used, a.peer.closed()], [2, []])
+          yield* TestClock.adjust(1)
+          yield* b.pool.adopt(outside(200).connection)
+          assert.deepStrictEqual([yield* used, a.peer.closed(), (yield* b.pool.stats).idle], [2, [1], 2])
+          const holders = yield* borrowMany(b.pool, 2)
+          const { close, closes, connection } = outside(300)
+          yield* b.pool.adopt(connection, close)
+          assert.deepStrictEqual([states(...holders), yield* used, closes], [["has 200", "has 100"], 2, [300]])
+        })
     )
 
     it.effect("C8 is told to observers as connected", () =>

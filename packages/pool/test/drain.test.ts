@@ -15,6 +15,7 @@ import {
   cache,
   checkClosed,
   everySecond,
+  fiberCounter,
   gates,
   once,
   settle,
@@ -231,6 +232,18 @@ for (const kind of kinds) {
           yield* pool.drain()
           yield* pool.drain()
           assert.deepStrictEqual(peer.closed(), [1])
+        })
+      )
+
+      it.effect("A8 A10 leaves no timer where it was closed before", () =>
+        Effect.gen(function* () {
+          const { counted, running } = fiberCounter()
+          yield* TestClock.adjust(0)
+          const { pool } = yield* counted(make())
+          yield* pool.drain()
+          yield* pool.drain({ deadline: "1 hour" })
+          yield* settle
+          assert.strictEqual(running(), 0)
         })
       )
 

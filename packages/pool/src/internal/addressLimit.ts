@@ -36,6 +36,7 @@ export class AddressLimit implements ConnectionLimit {
         return outer === undefined || outer.take()
       },
       takeOver: () => outer?.takeOver(),
+      makeRoom: () => outer === undefined || outer.makeRoom(),
       release: () => outer?.release(),
       give: (f) => {
         this.giving = true

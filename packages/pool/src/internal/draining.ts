@@ -53,6 +53,7 @@ export class Draining {
   }
 
   private begin(after: number): void {
+    if (this.state === "closed") return
     if (this.state === "open") {
       this.state = "draining"
       this.steps.stop()

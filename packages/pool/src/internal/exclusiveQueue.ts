@@ -162,7 +162,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   // Adopting
   // ---------------------------------------------------------------------------
 
-  /** Takes over an open connection; at capacity the least recently used idle one makes room. */
+  /** Takes over an open connection; at capacity, its own or a shared one, the least recently used idle one makes room. */
   adopt(value: Conn, close: Effect.Effect<unknown> | undefined): void {
     const victim = this.hasRoom() ? undefined : this.unused.first
     const refused = this.connections.state !== "open" || (victim === undefined && !this.hasRoom())
@@ -171,6 +171,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     if (connection === undefined) return
     if (refused) return this.connections.evict(connection, "capacity")
     if (victim?.state === "idle") this.connections.evict(victim, "capacity")
+    else if (this.connections.share?.makeRoom() === false) return this.connections.evict(connection, "capacity")
     this.offer(connection)
   }
 

@@ -63,20 +63,25 @@ export class MemoryLimit implements ConnectionLimit {
     for (let share = this.wanting.first; share !== undefined && this.reclaim(share); share = share.next);
   }
 
+  /** The pool whose idle connection has been idle for longest, `except` one. */
+  leastRecentlyUsed(except?: MemoryShare): MemoryShare | undefined {
+    let found: MemoryShare | undefined
+    let oldest = Infinity
+    for (const share of this.shares) {
+      const idleSince = share === except ? undefined : share.member.idleSince()
+      if (idleSince === undefined || idleSince >= oldest) continue
+      oldest = idleSince
+      found = share
+    }
+    return found
+  }
+
   /** Makes room for `share`: the least recently used idle connection of all other pools closes. */
   reclaim(share: MemoryShare): boolean {
     if (share.owed > 0) return true
     // A close that is under way for a pool which has left the line will do.
     if (this.debts >= this.wanting.size) return false
-    let victim: MemoryShare | undefined
-    let oldest = Infinity
-    for (const other of this.shares) {
-      if (other === share) continue
-      const idleSince = other.member.idleSince()
-      if (idleSince === undefined || idleSince >= oldest) continue
-      oldest = idleSince
-      victim = other
-    }
+    const victim = this.leastRecentlyUsed(share)
     if (victim === undefined) return false
     victim.owes(share)
     victim.member.giveUp()
@@ -137,6 +142,13 @@ class MemoryShare implements Share, Link<MemoryShare> {
     this.held--
     this.limit.countActive(this)
     this.limit.offer(this.settle())
+  }
+
+  readonly makeRoom = (): boolean => {
+    if (this.limit.used <= this.limit.max) return true
+    const victim = this.limit.leastRecentlyUsed()
+    victim?.member.giveUp()
+    return victim !== undefined
   }
 
   readonly want = (yes: boolean): void => {

@@ -19,6 +19,8 @@ export interface Share {
   readonly take: () => boolean
   /** Counts a connection that was opened elsewhere, free slot or not. */
   readonly takeOver: () => void
+  /** After `takeOver`: whether there was a slot, or the least recently used idle connection of any pool gives up its one. */
+  readonly makeRoom: () => boolean
   /** Gives a slot back: a close has ended. */
   readonly release: () => void
   /** Gives a slot to whichever pool of the limit is first to `take` one while `f` runs; whether one did. */
