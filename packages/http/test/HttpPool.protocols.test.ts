@@ -32,6 +32,30 @@ describe("HttpPool", () => {
       )
     }
 
+    it.live("begins with one probe only where there is something to find out", () =>
+      Effect.gen(function* () {
+        const cases = [
+          ["http", "auto", 6],
+          // The probe, and the attempt that takes over what it opened.
+          ["https", "auto", 2],
+          ["https", "http1", 6],
+          ["h2", "http2", 1]
+        ] as const
+        for (const [kind, protocols, first] of cases) {
+          const server = yield* start(oracle, { kind })
+          const pool = yield* makePool(oracle, { maxSizePerOrigin: 6, protocols })
+          let attempts = 0
+          let atFirst: number | undefined
+          yield* pool.observe({
+            connecting: () => void attempts++,
+            connected: () => void (atFirst ??= attempts)
+          })
+          yield* burst(pool, server.origin, 20)
+          assert.strictEqual(atFirst, first, `${kind} ${protocols}`)
+        }
+      })
+    )
+
     it.live("respects a server that allows 7 streams at a time", () =>
       Effect.gen(function* () {
         let streams = 0
