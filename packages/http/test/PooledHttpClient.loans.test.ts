@@ -6,7 +6,8 @@ import { HttpBody, HttpClient, type HttpClientResponse } from "effect/http"
 import * as Scheduler from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import { type Handler, say } from "./dropIn/lab.ts"
-import { atRest, collected, withServer } from "./dropIn/pooled.ts"
+import { atRest, collected, forgetUnread, stalled, withServer } from "./dropIn/pooled.ts"
+import { untilAborted } from "../src/internal/clientLifetime.ts"
 import { leakOracle } from "./leakOracle.ts"
 import { nextTurn } from "./servers.ts"
 
@@ -35,12 +36,6 @@ const inPieces: Handler = async (_, response) => {
     await new Promise((resolve) => setTimeout(resolve, 2))
   }
   response.end()
-}
-
-/** More than anybody drains, and it does not come. */
-const stalled: Handler = (_, response) => {
-  response.head(200, { "content-length": "10000000" })
-  response.write("some")
 }
 
 for (const protocol of ["http/1.1", "h2"] as const) {
@@ -96,19 +91,27 @@ for (const protocol of ["http/1.1", "h2"] as const) {
         )
       )
 
-      it.live("end when 1,000 responses are forgotten unread", () =>
-        withServer(oracle, protocol, stalled, { maxSizePerOrigin: 200 }, ({ pool, url }) =>
-          Effect.gen(function* () {
-            const forget = Effect.asVoid(HttpClient.get(url))
-            for (let round = 0; round < 5; round++) {
-              yield* Fiber.join(
-                yield* Effect.forkChild(Effect.replicateEffect(forget, 200, { concurrency: 200, discard: true }))
+      it.live("end when 200 responses are forgotten unread", () => forgetUnread(oracle, protocol, 1))
+
+      it.live("end by collection for those who waited in line, one after another", () =>
+        withServer(
+          oracle,
+          protocol,
+          stalled,
+          { maxSizePerOrigin: 2, http2: { maxConcurrentStreams: 2 } },
+          ({ pool, url }) =>
+            Effect.gen(function* () {
+              const forget = Effect.asVoid(Effect.withSpan(HttpClient.get(url), "keeps its result"))
+              const requests = yield* Effect.forkChild(
+                Effect.replicateEffect(forget, 6, { concurrency: 6, discard: true })
               )
-              assert.strictEqual((yield* pool.stats).borrowers, 200)
+              while (requests.pollUnsafe() === undefined) {
+                globalThis.gc!()
+                yield* Effect.sleep(1)
+              }
+              yield* Fiber.join(requests)
               yield* collected(pool)
-            }
-            yield* atRest(pool)
-          })
+            })
         )
       )
 
@@ -181,3 +184,23 @@ for (const protocol of ["http/1.1", "h2"] as const) {
     })
   })
 }
+
+describe("PooledHttpClient", () => {
+  it.effect("releases at once what was acquired by a request that then fails or is interrupted", () =>
+    Effect.gen(function* () {
+      const released: Array<string> = []
+      const acquire = (name: string) => Effect.addFinalizer(() => Effect.sync(() => released.push(name)))
+      const { signal } = new AbortController()
+      yield* Effect.exit(untilAborted(Effect.andThen(acquire("failed"), Effect.fail("no")), signal))
+      assert.deepStrictEqual(released, ["failed"])
+      const fiber = yield* Effect.forkChild(
+        untilAborted(Effect.andThen(acquire("interrupted"), Effect.never), signal),
+        {
+          startImmediately: true
+        }
+      )
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(released, ["failed", "interrupted"])
+    })
+  )
+})

@@ -1,8 +1,6 @@
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
-import * as Tracer from "effect/Tracer"
 
 /**
  * Gives what `acquire` leaves in its scope the lifetime of a signal: it may
@@ -24,7 +22,7 @@ export const untilAborted = <A, E>(
       if (rest !== undefined) Effect.runFork(rest)
     }
     signal.addEventListener("abort", release, { once: true })
-    return Effect.onExit(detached(Effect.raceFirst(Scope.provide(acquire, scope), aborted(signal))), (exit) =>
+    return Effect.onExit(Effect.raceFirst(Scope.provide(acquire, scope), aborted(signal)), (exit) =>
       Exit.isSuccess(exit)
         ? Effect.void
         : Effect.sync(() => {
@@ -40,17 +38,4 @@ const aborted = (signal: AbortSignal): Effect.Effect<never, unknown> =>
     if (signal.aborted) return onAbort()
     signal.addEventListener("abort", onAbort, { once: true })
     return Effect.sync(() => signal.removeEventListener("abort", onAbort))
-  })
-
-/**
- * Lets an effect know of its span only what spans underneath need. A span keeps
- * the result of its effect, here the value or something made of it, and what
- * `acquire` leaves behind keeps the context that it ran in.
- */
-const detached = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.updateContext(effect, (context: Context.Context<never>) => {
-    const span = Context.getOrUndefined(context, Tracer.ParentSpan)
-    if (span?._tag !== "Span") return context
-    // Not `Context.add`: its result knows what it was made from.
-    return Context.merge(context, Context.make(Tracer.ParentSpan, Tracer.externalSpan(span)))
   })

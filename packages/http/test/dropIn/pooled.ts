@@ -1,7 +1,9 @@
 /** Programs that look at the pool underneath a client. */
 import * as HttpPool from "@poolkit/http/HttpPool"
 import * as PooledHttpClient from "@poolkit/http/PooledHttpClient"
+import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { HttpClient } from "effect/http"
 import type * as Scope from "effect/Scope"
 import { certificates } from "../certificates.ts"
@@ -56,3 +58,33 @@ export const collected = (pool: HttpPool.HttpConnections) =>
       yield* Effect.sleep(1)
     }
   }).pipe(Effect.timeout("10 seconds"))
+
+/** More than anybody drains, and it does not come. */
+export const stalled: Handler = (_, response) => {
+  response.head(200, { "content-length": "10000000" })
+  response.write("some")
+}
+
+/** Rounds of 200 responses that nobody reads, and nobody can. */
+export const forgetUnread = (oracle: LeakOracle, protocol: Subject["protocol"], rounds: number) => {
+  let answered = 0
+  const handler: Handler = (request, response) => {
+    answered++
+    return stalled(request, response)
+  }
+  return withServer(oracle, protocol, handler, { maxSizePerOrigin: 200 }, ({ pool, url }) =>
+    Effect.gen(function* () {
+      const forget = Effect.asVoid(HttpClient.get(url))
+      for (let round = 0; round < rounds; round++) {
+        // On a fiber of its own, whose memory goes with it.
+        yield* Fiber.join(
+          yield* Effect.forkChild(Effect.replicateEffect(forget, 200, { concurrency: 200, discard: true }))
+        )
+        // Some may be collected already.
+        yield* collected(pool)
+      }
+      yield* atRest(pool)
+      assert.strictEqual(answered, rounds * 200)
+    })
+  )
+}
