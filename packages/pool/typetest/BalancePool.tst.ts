@@ -22,6 +22,7 @@ import {
   type UserDb
 } from "./support.ts"
 
+declare const connectToPort: (port: number) => typeof openUserDb
 declare const registry: Stream.Stream<ReadonlyArray<Addresses.HostPort>, "gone", Config>
 
 describe("BalancePool", () => {
@@ -97,7 +98,7 @@ describe("BalancePool", () => {
     it("rejects a connector of other addresses, and what is no pool", () => {
       expect(BalancePool.make).type.not.toBeCallableWith({
         addresses: Stream.make(["a"]),
-        connect: (_: number) => openUserDb,
+        connect: connectToPort,
         pool: (connect: never) => CachePool.make({ connect })
       })
       expect(BalancePool.make).type.not.toBeCallableWith({
