@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as HttpRequest from "@poolkit/http/HttpRequest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import { leakOracle } from "../leakOracle.ts"
 import { fetch, get, http1Pool, post, times } from "./client.ts"
@@ -13,6 +14,7 @@ import {
   fill,
   fin,
   type Http1Scenario,
+  ok,
   type Script,
   text,
   until
@@ -30,6 +32,42 @@ describe("HttpRequest over HTTP/1.1", () => {
     it.live("0 to 5 ms around its reuse lets no POST run twice", () => staleConnections(oracle, server, "POST", 200))
 
     it.live("while the event loop stands still poisons nothing", () => poisonedConnections(oracle, server, 50))
+
+    for (const [name, later] of Object.entries({ FIN: [fin], RST: [cut] })) {
+      it.live(`as soon as it is used again, as all others do, costs no GET and runs no POST twice: ${name}`, () =>
+        Effect.gen(function* () {
+          const target = yield* server.listen({ requests: { first: [until({ signal: "go" }), ...ok] }, later })
+          const pool = yield* http1Pool(oracle, target, { maxSize: 5 })
+          const all = <A, E>(name: string, one: (path: string) => Effect.Effect<A, E>) =>
+            Effect.forEach([1, 2, 3, 4, 5], (i) => one(`/${name}/${i}`), { concurrency: "unbounded" })
+          const warm = Effect.gen(function* () {
+            const before = target.count("request")
+            const fiber = yield* Effect.forkChild(
+              all("first", (path) => fetch(pool, get(path))),
+              {
+                startImmediately: true
+              }
+            )
+            yield* target.until("request", before + 5)
+            target.signal("go")
+            yield* Fiber.join(fiber)
+          })
+          yield* warm
+          const texts = yield* all("get", (path) => Effect.map(fetch(pool, get(path)), ({ text }) => text))
+          assert.deepStrictEqual(
+            texts,
+            [1, 2, 3, 4, 5].map((i) => `/get/${i}`)
+          )
+          const errors = yield* all("post", (path) => Effect.flip(fetch(pool, post(path))))
+          for (const error of errors) assert.deepInclude(error, { _tag: "HttpError", sent: "maybe" })
+          yield* target.sync
+          for (const i of [1, 2, 3, 4, 5]) {
+            assert.isAtMost(times(target, `/get/${i}`), 2)
+            assert.strictEqual(times(target, `/post/${i}`), 1)
+          }
+        })
+      )
+    }
 
     const idle: Record<string, Script> = {
       "408": [text("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n"), fin],
@@ -145,8 +183,9 @@ describe("HttpRequest over HTTP/1.1", () => {
       "a small one that is there": [sized(1_000, 1_000), true],
       "a small one whose rest comes soon": [[...sized(1_000, 500), delay(5), fill(500)], true],
       "a small one whose rest does not come": [sized(1_000, 500), false],
-      "one that is too large by its length": [sized(10_000_000, 1_000), false],
-      "chunks without an end": [chunked(40), false],
+      "one that is too large by its length": [sized(1_000_000, 1_000_000), false],
+      "chunks that are too many": [[...chunked(40), text("0\r\n\r\n")], false],
+      "chunks without an end": [chunked(1), false],
       "one that is cut off": [[...sized(1_000, 500), fin], false]
     }
     for (const [name, [script, kept]] of Object.entries(bodies)) {

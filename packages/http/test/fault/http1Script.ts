@@ -35,6 +35,8 @@ export interface Http1Scenario {
   /** Runs on a new connection. */
   readonly start?: Script
   readonly requests?: Readonly<Record<string, Script>>
+  /** For every request of a connection but the first, whatever its path. */
+  readonly later?: Script
 }
 
 /** Text in which every character is a byte. */

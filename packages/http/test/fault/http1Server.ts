@@ -49,9 +49,10 @@ class Connection {
     const request = { id: this.request.id + 1, path, body: "", ended: false }
     this.request = request
     this.seat.report({ what: "request", id: request.id, method, path, head: text })
-    const requests = this.scenario.requests ?? {}
+    const { later, requests = {} } = this.scenario
+    const script = (request.id > 1 ? later : undefined) ?? requests[path.split("/")[1] ?? ""] ?? requests["*"] ?? ok
     // In a microtask: what came with the head comes first.
-    queueMicrotask(() => void this.run(requests[path.split("/")[1] ?? ""] ?? requests["*"] ?? ok, request))
+    queueMicrotask(() => void this.run(script, request))
   }
 
   private onEnd(): void {
