@@ -18,6 +18,7 @@ import type { TLSSocket } from "node:tls"
 import { certificates } from "./certificates.ts"
 import { echo, type Echo, type Handler, say } from "./dropIn/lab.ts"
 import { atRest, withClient, withServer } from "./dropIn/pooled.ts"
+import { originOf } from "../src/internal/clientTarget.ts"
 import { leakOracle } from "./leakOracle.ts"
 import { answer, httpServer, tlsServer } from "./servers.ts"
 
@@ -275,7 +276,54 @@ describe("PooledHttpClient", () => {
     )
   })
 
+  describe("upgrades", () => {
+    it.live("speak HTTP/1.1 with servers that prefer HTTP/2, and trust whom the options say", () =>
+      Effect.gen(function* () {
+        const protocols: Array<unknown> = []
+        const options = { ...certificates.server, ALPNProtocols: ["h2", "http/1.1"] }
+        const { origin } = yield* tlsServer(oracle, options, (socket) => {
+          protocols.push(socket.alpnProtocol)
+          socket.resume().write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: tcp\r\n\r\n")
+        })
+        const request = HttpClientRequest.upgrade(HttpClientRequest.get(origin), "tcp")
+        const connect = Effect.gen(function* () {
+          const response = yield* HttpClient.execute(request)
+          yield* Effect.scoped(Effect.flatMap(response.upgrade, (socket) => socket.reader))
+        })
+        const trust = { tls: { ca: certificates.ca } }
+        yield* Effect.provide(connect, PooledHttpClient.layer(trust))
+        yield* Effect.provide(connect, PooledHttpClient.layer()).pipe(at({ tls: { ...trust.tls, alpn: ["h2"] } }))
+        assert.deepStrictEqual(protocols, ["http/1.1", "http/1.1"])
+        const cause = yield* causeOf(
+          Effect.asVoid(HttpClient.execute(request)).pipe(Effect.provide(PooledHttpClient.layer()))
+        )
+        assert(cause instanceof SocketError && cause.reason._tag === "Tls")
+      })
+    )
+
+    it.live("use no connection of the pool, and leave it usable", () =>
+      withServer(oracle, "http/1.1", say("no", 403), { maxSizePerOrigin: 1 }, ({ pool, url }) =>
+        Effect.gen(function* () {
+          const response = yield* HttpClient.execute(HttpClientRequest.upgrade(HttpClientRequest.get(url), "tcp"))
+          assert.strictEqual((yield* pool.stats).created, 0)
+          assert.strictEqual(yield* text(url), "no")
+          assert.strictEqual(yield* response.text, "no")
+        })
+      )
+    )
+  })
+
   describe("CurrentTarget", () => {
+    it("remembers the origins of 1,000 servers for a target", () => {
+      const target = { tenant: "a" }
+      const nth = (n: number) => originOf(new URL(`http://server${n}.test/path`), target)
+      const first = nth(0)
+      for (let n = 1; n < 1000; n++) nth(n)
+      assert.strictEqual(nth(0), first)
+      nth(1000)
+      assert.notStrictEqual(nth(0), first)
+    })
+
     it.live("sends requests to an address other than the URL's, which the server still hears of", () =>
       withServer(oracle, "http/1.1", echo, {}, ({ pool, url }) =>
         Effect.gen(function* () {

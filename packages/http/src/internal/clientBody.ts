@@ -50,8 +50,7 @@ const encodeRaw = (headers: ClientBody["headers"], body: unknown): ClientBody =>
 
 const withFormData = (headers: ClientBody["headers"], form: FormData): ClientBody => {
   const { body, contentType } = encodeFormData(form)
-  const { "content-type": _, ...rest } = headers
-  const typed = { ...rest, "content-type": contentType }
+  const typed = { ...headers, "content-type": contentType }
   return typeof body === "string" ? { headers: typed, body } : withBlob(typed, body)
 }
 
