@@ -108,6 +108,34 @@ describe("HttpRequest over HTTP/2", () => {
       )
     }
 
+    it.live("that is not sent to its end is not taken for a whole one by the server", () =>
+      Effect.gen(function* () {
+        const target = yield* server.listen({ requests: { case: [until({ signal: "never" })] } })
+        const pool = yield* http2Pool(oracle, target)
+        const some = Stream.make(new Uint8Array(10_000))
+        const failing = yield* Effect.flip(fetch(pool, post("/case/1", Stream.concat(some, Stream.fail("broken")))))
+        assert.deepInclude(failing, { _tag: "HttpError" })
+        const endless = Stream.concat(some, Stream.never)
+        const given = yield* Effect.forkChild(fetch(pool, post("/case/2", endless)), { startImmediately: true })
+        yield* target.until("request", 2)
+        yield* Fiber.interrupt(given)
+        const late = fetch(pool, post("/case/3", "x".repeat(100_000)))
+        const sent = yield* Effect.forkChild(late, { startImmediately: true })
+        yield* target.until("end", 1)
+        yield* Fiber.interrupt(sent)
+        yield* target.until("reset", 3)
+        assert.deepStrictEqual(
+          target.facts("end").map(({ bytes }) => bytes),
+          [100_000]
+        )
+        assert.deepStrictEqual(
+          target.facts("reset").map(({ code }) => code),
+          [8, 8, 8]
+        )
+        assert.strictEqual(target.count("open"), 1)
+      })
+    )
+
     it.live("that is cut off by a TCP reset fails", () =>
       Effect.gen(function* () {
         const target = yield* server.listen({ requests: { case: [until({ received: 1 }), cut] } })
