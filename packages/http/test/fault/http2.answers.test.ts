@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as HttpConnection from "@poolkit/http/HttpConnection"
 import { HttpError } from "@poolkit/http/HttpError"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Result from "effect/Result"
 import { leakOracle } from "../leakOracle.ts"
-import { fetch, get, http2Pool, post, times } from "./client.ts"
+import { fetch, get, http2Connection, http2Pool, post, times } from "./client.ts"
 import { answers, type Case } from "./http2Cases.ts"
 import { data, ended, head, type Http2Scenario, type Script, until } from "./http2Script.ts"
 import { useFaultServer } from "./suite.ts"
@@ -47,6 +48,26 @@ describe("HttpRequest over HTTP/2", () => {
     )
   }
 })
+
+describe("HttpConnection.request over HTTP/2", () => {
+  for (const [name, wrong] of Object.entries(answers)) {
+    it.live(`settles, and sends nothing again: ${name}`, () =>
+      Effect.gen(function* () {
+        const target = yield* server.listen({ requests: { case: wrong.script } })
+        const connection = yield* http2Connection(target)
+        const response = HttpConnection.request(connection, post("/case/1"))
+        const result = yield* Effect.result(Effect.scoped(Effect.flatMap(response, read)))
+        if (wrong.once === true) check({ ...wrong, outcome: { reason: "RequestRefused", code: "GOAWAY" } }, result)
+        else check(wrong, result)
+        yield* target.sync
+        assert.strictEqual(times(target, "/case/1"), 1)
+        assert.strictEqual(connection.isOpen(), wrong.spares === "all")
+      })
+    )
+  }
+})
+
+const read = ({ headers, text }: HttpConnection.HttpResponse) => Effect.map(text, (text) => ({ headers, text }))
 
 const check = (
   { outcome, started = true }: Case,
