@@ -8,7 +8,8 @@ import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
 import { mkdtempSync } from "node:fs"
-import { tmpdir } from "node:os"
+import type { IncomingMessage, ServerResponse } from "node:http"
+import { networkInterfaces, tmpdir } from "node:os"
 import { join } from "node:path"
 import { inspect } from "node:util"
 import { certificates } from "./certificates.ts"
@@ -19,6 +20,10 @@ import { leakOracle } from "./leakOracle.ts"
 const oracle = leakOracle()
 
 const { ca, client } = certificates
+
+const hasIPv6 = Object.values(networkInterfaces()).some((addresses) =>
+  addresses?.some(({ address }) => address === "::1")
+)
 
 describe("HttpPool", () => {
   describe("origins that differ in anything", () => {
@@ -128,6 +133,21 @@ describe("HttpPool", () => {
           const error = yield* Effect.flip(fetchText(pool, Origin.make({ url: wrong, address })))
           assert.strictEqual(error._tag === "SocketError" && error.reason._tag, "Tls")
         }
+      })
+    )
+
+    it.live.skipIf(!hasIPv6)("may be IPv6 addresses (skipped where this machine has none)", () =>
+      Effect.gen(function* () {
+        const hosts: Array<string | undefined> = []
+        const handler = (request: IncomingMessage, response: ServerResponse) => {
+          hosts.push(request.headers.host)
+          response.end()
+        }
+        const { port } = yield* start(oracle, { kind: "http", host: "::1", handler })
+        const pool = yield* makePool(oracle)
+        yield* fetchText(pool, Origin.make(`http://[0::1]:${port}`))
+        yield* fetchText(pool, Origin.make({ url: "http://a.test", address: `[::1]:${port}`, localAddress: "::1" }))
+        assert.deepStrictEqual(hosts, [`[::1]:${port}`, "a.test"])
       })
     )
 

@@ -1,18 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as HttpPool from "@poolkit/http/HttpPool"
-import * as HttpRequest from "@poolkit/http/HttpRequest"
 import * as Origin from "@poolkit/http/Origin"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import { get } from "./http1.ts"
-import { burst, emptied, fetchText, type Kind, makePool, start, until } from "./httpPool.ts"
+import { burst, fetchText, gated, makePool, start, until } from "./httpPool.ts"
 import { leakOracle } from "./leakOracle.ts"
 import { manyOrigins } from "./manyOrigins.ts"
-import { nextTurn } from "./servers.ts"
 
 const oracle = leakOracle()
 
@@ -31,25 +26,6 @@ const evictions = (pool: HttpPool.HttpConnections, origins: ReadonlyArray<Origin
     seen
   )
 }
-
-/** Answers when it is told to. */
-const gated = (kind: Kind) =>
-  Effect.gen(function* () {
-    const gate = Deferred.makeUnsafe<void>()
-    let waiting = 0
-    const server = yield* start(oracle, {
-      kind,
-      handler: (_, response) => {
-        waiting++
-        Effect.runFork(Effect.map(Deferred.await(gate), () => response.end("late")))
-      }
-    })
-    return {
-      server,
-      open: Deferred.succeed(gate, undefined),
-      asked: (n: number) => until(Effect.sync(() => waiting === n))
-    }
-  })
 
 describe("HttpPool", () => {
   describe("maxSize", () => {
@@ -82,7 +58,7 @@ describe("HttpPool", () => {
   describe("maxKeys", () => {
     it.live("forgets the least recently used origin that is not in use", () =>
       Effect.gen(function* () {
-        const { asked, open, server } = yield* gated("http")
+        const { asked, open, server } = yield* gated(oracle, "http")
         const origins = tenants(server.origin, 3)
         const pool = yield* makePool(oracle, { maxKeys: 2 })
         const busy = yield* Effect.forEach([0, 1], (i) => Effect.forkChild(fetchText(pool, origins[i]!)))
@@ -101,7 +77,7 @@ describe("HttpPool", () => {
     it.live("refuses at once whoever would make the line of an origin longer", () =>
       Effect.gen(function* () {
         for (const kind of ["http", "h2"] as const) {
-          const { asked, open, server } = yield* gated(kind)
+          const { asked, open, server } = yield* gated(oracle, kind)
           const pool = yield* makePool(oracle, {
             maxSizePerOrigin: 1,
             maxPending: 2,
@@ -125,7 +101,7 @@ describe("HttpPool", () => {
   describe("maxPending and maxSize", () => {
     it.live("have bounds if nothing is said: 1,000 in line and 256 connections", () =>
       Effect.gen(function* () {
-        const { asked, open, server } = yield* gated("h2")
+        const { asked, open, server } = yield* gated(oracle, "h2")
         const pool = yield* makePool(oracle, { http2: { maxConcurrentStreams: 1 } })
         const first = yield* Effect.forkChild(fetchText(pool, server.origin))
         yield* asked(1)
@@ -211,99 +187,6 @@ describe("HttpPool", () => {
         yield* TestClock.adjust("10 days")
         yield* fetchText(pool, server.origin)
         assert.strictEqual(server.accepted(), 1)
-      })
-    )
-  })
-
-  describe("drain", () => {
-    for (const kind of ["http", "https", "h2"] as const) {
-      it.live(`lets ${kind} requests under way finish, fails the others, and leaves no connection`, () =>
-        Effect.gen(function* () {
-          const { asked, open, server } = yield* gated(kind)
-          const other = yield* start(oracle, { kind })
-          const pool = yield* makePool(oracle, { maxSizePerOrigin: 2, http2: { maxConcurrentStreams: 2 } })
-          yield* fetchText(pool, other.origin)
-          const fibers = yield* Effect.forEach([1, 2, 3], () =>
-            Effect.forkChild(Effect.exit(fetchText(pool, server.origin)))
-          )
-          yield* asked(2)
-          const drain = yield* Effect.forkChild(pool.drain({ deadline: "10 seconds" }))
-          const waiter = yield* Fiber.join(fibers[2]!)
-          assert.include(String(waiter), "Closed")
-          assert.include(String(yield* Effect.exit(fetchText(pool, other.origin))), "Closed")
-          yield* open
-          assert.deepStrictEqual(yield* Fiber.join(fibers[0]!), Exit.succeed("late"))
-          assert.deepStrictEqual(yield* Fiber.join(fibers[1]!), Exit.succeed("late"))
-          yield* Fiber.join(drain)
-          assert.deepInclude(yield* pool.stats, { idle: 0, used: 0, closing: 0 })
-          assert.deepStrictEqual(yield* pool.keys, [])
-          yield* until(Effect.sync(() => server.open() + other.open() === 0))
-        })
-      )
-
-      it.live(`cuts ${kind} requests at the end of the pool's scope, which waits for nobody`, () =>
-        Effect.gen(function* () {
-          const { asked, server } = yield* gated(kind)
-          const scope = yield* Scope.make()
-          const pool = yield* Scope.provide(makePool(oracle), scope)
-          const fiber = yield* Effect.forkChild(Effect.exit(fetchText(pool, server.origin)))
-          yield* asked(1)
-          yield* Scope.close(scope, Exit.void)
-          const exit = yield* Fiber.join(fiber)
-          assert.isTrue(Exit.isFailure(exit))
-          yield* emptied(pool)
-        })
-      )
-    }
-  })
-
-  describe("interruption", () => {
-    for (const kind of ["http", "https", "h2", "h2c", "both"] as const) {
-      it.live(`of a request over ${kind} after any number of turns gives the loan back`, () =>
-        Effect.gen(function* () {
-          const server = yield* start(oracle, { kind })
-          const warm = yield* makePool(oracle, { protocols: kind === "h2c" ? "http2" : "auto", maxSizePerOrigin: 2 })
-          const check = (pool: HttpPool.HttpConnections) =>
-            Effect.gen(function* () {
-              yield* until(Effect.map(pool.stats, ({ borrowers, pending, used }) => borrowers + pending + used === 0))
-              assert.include(yield* fetchText(pool, server.origin), " /")
-            })
-          for (let turns = 0; turns < 30; turns++) {
-            // A pool that has to connect first, and one that has connections.
-            const cold = yield* makePool(oracle, { protocols: kind === "h2c" ? "http2" : "auto" })
-            for (const pool of [cold, warm]) {
-              const fibers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(fetchText(pool, server.origin)))
-              for (let i = 0; i < turns; i++) yield* nextTurn
-              yield* Fiber.interrupt(fibers[0]!)
-              yield* Fiber.interrupt(fibers[2]!)
-              assert.include(yield* Fiber.join(fibers[1]!), " /")
-              yield* check(pool)
-            }
-            yield* cold.drain()
-          }
-        })
-      )
-    }
-
-    it.live("of a response that nobody has read gives the connection back or ends it", () =>
-      Effect.gen(function* () {
-        for (const kind of ["http", "h2"] as const) {
-          const server = yield* start(oracle, {
-            kind,
-            handler: (_, response) => {
-              response.writeHead(200)
-              response.write("half")
-            }
-          })
-          const pool = yield* makePool(oracle)
-          const fiber = yield* Effect.forkChild(
-            Effect.scoped(Effect.andThen(HttpRequest.execute(pool, server.origin, get()), Effect.never))
-          )
-          yield* until(Effect.map(pool.stats, ({ borrowers }) => borrowers === 1))
-          for (let i = 0; i < 5; i++) yield* nextTurn
-          yield* Fiber.interrupt(fiber)
-          yield* until(Effect.map(pool.stats, ({ borrowers, used }) => borrowers + used === 0))
-        }
       })
     )
   })
