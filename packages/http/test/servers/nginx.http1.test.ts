@@ -18,7 +18,9 @@ describe.skipIf(missing("nginx"))("nginx over HTTP/1.1", () => {
         const client = yield* makeClient(oracle, server.origin, nginxDialect, { maxSizePerOrigin: 1 })
         for (const i of range(100)) yield* client.ledger.request(i % 2 === 0 ? "GET" : "POST")
         const connections = yield* countConnections(server.connections, client)
-        const summary = client.ledger.settle(yield* server.finish)
+        const seen = yield* server.finish
+        const summary = client.ledger.settle(seen)
+        assert.strictEqual(new Set(seen.map(({ connection }) => connection)).size, 10)
         assert.strictEqual(connections, 10)
         assert.deepInclude(summary, { answered: 100, repeated: 0 })
       })

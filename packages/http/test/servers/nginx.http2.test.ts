@@ -81,7 +81,8 @@ describe.skipIf(missing("nginx"))("nginx over HTTP/2", () => {
         const summary = client.ledger.settle(assertHttp2(yield* server.finish))
         report("nginx, HTTP/2", summary, { connections, reloads: 10 })
         assert.deepInclude(summary, { answered: summary.requests, repeated: 0 })
-        assert.isAtLeast(connections, 10)
+        // A worker that shuts down keeps a connection as long as it is never without a request.
+        assert.isAbove(connections, 1)
       })
     )
   })

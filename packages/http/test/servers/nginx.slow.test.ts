@@ -45,6 +45,7 @@ describe.skipIf(missing("nginx"))("nginx", () => {
         })
       )
 
+      if (speaks === "https") return
       it.live("connects seldom while nginx is down for 3 seconds, and is back soon after it", () =>
         Effect.gen(function* () {
           const { client, server } = yield* rig
@@ -59,6 +60,8 @@ describe.skipIf(missing("nginx"))("nginx", () => {
           const connections = yield* closePool(client)
           const summary = client.ledger.settle(yield* server.finish)
           report(`nginx, ${speaks}`, summary, { connections, "failed connects": failed, "recovery in ms": after })
+          // 32 may be under way when it goes down; from then on there is one attempt per pause, of up to 5 seconds.
+          assert.isAtMost(failed, 48)
           assert.isBelow(after, 5_500)
         })
       )
