@@ -1,12 +1,12 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { HttpBody, HttpClient, HttpClientError, HttpClientRequest, type HttpClientResponse } from "effect/http"
+import { HttpBody, HttpClient, HttpClientError, HttpClientRequest } from "effect/http"
 import * as Stream from "effect/Stream"
 import { createReadStream } from "node:fs"
 import * as Net from "node:net"
 import { Readable } from "node:stream"
 import { inspect } from "node:util"
-import { echo, forEachClient, type Handler, say } from "./lab.ts"
+import { echo, forEachClient, say } from "./lab.ts"
 
 /** The reason that a request fails with before there is a response. */
 const failure = (request: HttpClientRequest.HttpClientRequest) =>
@@ -19,17 +19,6 @@ const failure = (request: HttpClientRequest.HttpClientRequest) =>
 
 const post = (url: string, body: HttpBody.HttpBody) => HttpClientRequest.setBody(HttpClientRequest.post(url), body)
 
-/** The reason that reading fails with. */
-const unreadable = <A>(
-  response: HttpClientResponse.HttpClientResponse,
-  read: Effect.Effect<A, HttpClientError.HttpClientError>
-) =>
-  Effect.map(Effect.flip(read), (error) => {
-    assert.strictEqual(error.response?.status, response.status)
-    assert.isDefined(error.cause)
-    return error.reason._tag
-  })
-
 /** A port where nobody listens. */
 const deadPort = Effect.callback<number>((resume) => {
   const server = Net.createServer()
@@ -39,14 +28,7 @@ const deadPort = Effect.callback<number>((resume) => {
   })
 })
 
-const cutShort: Handler = async (_, response) => {
-  response.head(200, { "content-length": "1000" })
-  response.write("some")
-  await new Promise((resolve) => setTimeout(resolve, 5))
-  response.cut()
-}
-
-forEachClient("errors", ({ protocol, talk, talkRaw }) => {
+forEachClient("errors", ({ talk, talkRaw }) => {
   it.live("is a TransportError when the connection is refused", () =>
     talk(echo, () =>
       Effect.gen(function* () {
@@ -192,66 +174,6 @@ forEachClient("errors", ({ protocol, talk, talkRaw }) => {
     )
   )
 
-  it.live("is a DecodeError when the body ends early, however it is read", () =>
-    talk(cutShort, ({ url }) =>
-      Effect.gen(function* () {
-        const ways = ["text", "json", "arrayBuffer", "urlParamsBody", "formData"] as const
-        for (const way of ways) {
-          const response = yield* HttpClient.get(url)
-          assert.strictEqual(yield* unreadable<unknown>(response, response[way]), "DecodeError")
-        }
-        const response = yield* HttpClient.get(url)
-        assert.strictEqual(yield* unreadable(response, Stream.runDrain(response.stream)), "DecodeError")
-      })
-    )
-  )
-
-  it.live("gives what came of a body before it fails", () =>
-    talk(cutShort, ({ url }) =>
-      Effect.gen(function* () {
-        const response = yield* HttpClient.get(url)
-        let text = ""
-        const read = Stream.runForEach(Stream.decodeText(response.stream), (part) =>
-          Effect.sync(() => void (text += part))
-        )
-        assert.strictEqual(yield* unreadable(response, read), "DecodeError")
-        assert.strictEqual(text, "some")
-      })
-    )
-  )
-
-  it.live("stays a DecodeError when a body that failed is read again", () =>
-    talk(cutShort, ({ url }) =>
-      Effect.gen(function* () {
-        const response = yield* HttpClient.get(url)
-        assert.strictEqual(yield* unreadable(response, response.text), "DecodeError")
-        assert.strictEqual(yield* unreadable(response, response.text), "DecodeError")
-        assert.strictEqual(yield* unreadable(response, response.json), "DecodeError")
-      })
-    )
-  )
-
-  it.live("is a DecodeError when the body is not what was asked for", () =>
-    talk(say("no json"), ({ url }) =>
-      Effect.gen(function* () {
-        const response = yield* HttpClient.get(url)
-        assert.strictEqual(yield* unreadable(response, response.json), "DecodeError")
-        assert.strictEqual(yield* response.text, "no json")
-        assert.strictEqual(yield* unreadable(response, response.formData), "DecodeError")
-      })
-    )
-  )
-
-  it.live("is a DecodeError when the text is asked for after the stream", () =>
-    talk(say("text"), ({ url }) =>
-      Effect.gen(function* () {
-        const response = yield* HttpClient.get(url)
-        yield* Stream.runDrain(response.stream)
-        assert.strictEqual(yield* unreadable(response, response.text), "DecodeError")
-      })
-    )
-  )
-
   it.live("is a StatusCodeError when a filter rejects the status, and the body can still be read", () =>
     talk(say("gone", 410), ({ url }) =>
       Effect.gen(function* () {
@@ -305,19 +227,4 @@ forEachClient("errors", ({ protocol, talk, talkRaw }) => {
       })
     )
   )
-
-  if (protocol === "http/1.1") {
-    it.live("is a DecodeError when a chunked body has no end", () =>
-      talkRaw(
-        (_, socket) => {
-          socket.end("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n")
-        },
-        ({ url }) =>
-          Effect.gen(function* () {
-            const response = yield* HttpClient.get(url)
-            assert.strictEqual(yield* unreadable(response, response.text), "DecodeError")
-          })
-      )
-    )
-  }
 })
