@@ -82,7 +82,7 @@ export interface Http2Options {
  *
  * - A TLS socket must have agreed on `h2` by ALPN; over a plain socket the
  *   server must be known to speak HTTP/2. Fails with `SocketError` if ALPN chose
- *   something else, or if the socket has closed already.
+ *   something else, or if the socket is not open.
  * - A request that finds no free stream fails unsent, with `AT_CAPACITY`; so does
  *   one that finds the connection closed or told to go away.
  * - A response counts as complete when the server said so and as many bytes came
@@ -129,7 +129,7 @@ const endpointOf = (socket: Net.Socket): string =>
   getPeer(socket)?.endpoint ?? formatEndpoint(socket.remoteAddress ?? "localhost", socket.remotePort ?? 80)
 
 const whyUnusable = (socket: Net.Socket): Reset | Tls | undefined => {
-  if (socket.destroyed) return new Reset({ phase: "connect", code: "CLOSED" })
+  if (socket.readyState !== "open") return new Reset({ phase: "connect", code: "CLOSED" })
   if ("alpnProtocol" in socket && socket.alpnProtocol !== "h2") return new Tls({ code: "ALPN_NOT_H2" })
   return undefined
 }

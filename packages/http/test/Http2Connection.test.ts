@@ -126,13 +126,15 @@ describe("Http2Connection", () => {
       })
     )
 
-    it.live("fails where the socket has closed", () =>
+    it.live("fails where the socket is not open", () =>
       Effect.gen(function* () {
         const server = yield* rawServer(oracle, () => {})
         const socket = yield* SocketConnector.tcp({ host: "127.0.0.1", port: server.port })()
         socket.destroy()
-        const error = yield* Effect.flip(Http2Connection.make(socket))
-        assert.deepInclude(error.reason, { _tag: "Reset", code: "CLOSED" })
+        for (const closed of [socket, new Socket()]) {
+          const error = yield* Effect.flip(Http2Connection.make(closed))
+          assert.deepInclude(error.reason, { _tag: "Reset", code: "CLOSED" })
+        }
       })
     )
 
