@@ -129,7 +129,7 @@ const endpointOf = (socket: Net.Socket): string =>
   getPeer(socket)?.endpoint ?? formatEndpoint(socket.remoteAddress ?? "localhost", socket.remotePort ?? 80)
 
 const whyUnusable = (socket: Net.Socket): Reset | Tls | undefined => {
-  if (socket.readyState !== "open") return new Reset({ phase: "connect", code: "CLOSED" })
+  if (socket.pending || socket.readyState !== "open") return new Reset({ phase: "connect", code: "CLOSED" })
   if ("alpnProtocol" in socket && socket.alpnProtocol !== "h2") return new Tls({ code: "ALPN_NOT_H2" })
   return undefined
 }

@@ -270,8 +270,12 @@ describe("Http2Connection", () => {
 
     it.live("with an error tells by id what was not acted on", () =>
       Effect.gen(function* () {
-        for (const code of [ErrorCode.enhanceYourCalm, ErrorCode.refusedStream]) {
-          const server = yield* afterBoth(({ send }) => send(goaway(1, code)))
+        for (const [code, ...before] of [
+          [ErrorCode.enhanceYourCalm],
+          [ErrorCode.refusedStream],
+          [ErrorCode.enhanceYourCalm, goaway(maxStreamId)]
+        ] as const) {
+          const server = yield* afterBoth(({ send }) => send(...before, goaway(1, code)))
           const { connection, first, second } = yield* both(server)
           assert.deepInclude(failure(first), { sent: "maybe" })
           assert.strictEqual(failure(first).reason._tag, "ConnectionLost")
