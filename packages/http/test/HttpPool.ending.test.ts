@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import type { HttpResponse } from "@poolkit/http/HttpConnection"
 import type * as HttpPool from "@poolkit/http/HttpPool"
 import * as HttpRequest from "@poolkit/http/HttpRequest"
 import * as Effect from "effect/Effect"
@@ -83,7 +84,22 @@ describe("HttpPool", () => {
       )
     }
 
-    it.live("of a response that nobody has read gives the connection back or ends it", () =>
+    it.live("of a request that the server never answers gives the loan back at any turn", () =>
+      Effect.gen(function* () {
+        for (const kind of ["http", "https", "h2"] as const) {
+          const { server } = yield* gated(oracle, kind)
+          const pool = yield* makePool(oracle)
+          for (let turns = 0; turns < 20; turns++) {
+            const fiber = yield* Effect.forkChild(fetchText(pool, server.origin))
+            for (let i = 0; i < turns; i++) yield* nextTurn
+            yield* Fiber.interrupt(fiber)
+            yield* until(Effect.map(pool.stats, ({ borrowers, pending, used }) => borrowers + pending + used === 0))
+          }
+        }
+      })
+    )
+
+    it.live("of whoever holds a response that is not complete gives the connection back or ends it", () =>
       Effect.gen(function* () {
         for (const kind of ["http", "h2"] as const) {
           const server = yield* start(oracle, {
@@ -94,13 +110,21 @@ describe("HttpPool", () => {
             }
           })
           const pool = yield* makePool(oracle)
+          // Kept, so that it is not the garbage collector that lets go of it.
+          const kept: Array<HttpResponse> = []
           const fiber = yield* Effect.forkChild(
-            Effect.scoped(Effect.andThen(HttpRequest.execute(pool, server.origin, get()), Effect.never))
+            Effect.scoped(
+              Effect.flatMap(HttpRequest.execute(pool, server.origin, get()), (response) => {
+                kept.push(response)
+                return Effect.never
+              })
+            )
           )
-          yield* until(Effect.map(pool.stats, ({ borrowers }) => borrowers === 1))
-          for (let i = 0; i < 5; i++) yield* nextTurn
+          yield* until(Effect.sync(() => kept.length === 1))
+          assert.deepInclude(yield* pool.stats, { borrowers: 1, used: 1 })
           yield* Fiber.interrupt(fiber)
           yield* until(Effect.map(pool.stats, ({ borrowers, used }) => borrowers + used === 0))
+          assert.include(String(yield* Effect.exit(kept[0]!.text)), "dropped")
         }
       })
     )
