@@ -53,8 +53,8 @@ export const makeConnector = (
     })
 }
 
-/** A socket to where the origin leads, secured as it says. */
-const dial = (
+/** A socket to where the origin leads, secured as it says, with the ALPN names of `defaults`. */
+export const dial = (
   origin: Origin,
   defaults: SocketConnector.TlsOptions,
   connectTimeout: ConnectorOptions["connectTimeout"]
@@ -63,8 +63,9 @@ const dial = (
   const { host, port } = address === undefined ? origin : parseEndpoint("address", address, origin.port)
   const to = socketPath === undefined ? { host, port, localAddress } : { path: socketPath }
   if (origin.scheme === "http") return SocketConnector.tcp({ ...to, connectTimeout })
+  const identity = { servername: origin.host, ...defaults, ...tls, alpn: defaults.alpn }
   // The outer stage's deadline covers the inner one.
-  return SocketConnector.tls(SocketConnector.tcp(to), { servername: origin.host, ...defaults, ...tls, connectTimeout })
+  return SocketConnector.tls(SocketConnector.tcp(to), { ...identity, connectTimeout })
 }
 
 const speak = (
