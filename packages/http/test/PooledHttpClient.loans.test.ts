@@ -7,6 +7,7 @@ import * as Scheduler from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import { type Handler, say } from "./dropIn/lab.ts"
 import { atRest, collected, forgetUnread, stalled, withServer } from "./dropIn/pooled.ts"
+import { getEventListeners } from "node:events"
 import { untilAborted } from "../src/internal/clientLifetime.ts"
 import { leakOracle } from "./leakOracle.ts"
 import { nextTurn } from "./servers.ts"
@@ -201,6 +202,43 @@ describe("PooledHttpClient", () => {
       )
       yield* Fiber.interrupt(fiber)
       assert.deepStrictEqual(released, ["failed", "interrupted"])
+    })
+  )
+
+  it.effect("keeps nothing of a request on a signal that lives on, once nothing is left to release", () =>
+    Effect.gen(function* () {
+      const controller = new AbortController()
+      const { signal } = controller
+      const listeners = () => getEventListeners(signal, "abort").length
+      yield* untilAborted(Effect.void, signal)
+      yield* Effect.exit(untilAborted(Effect.fail("no"), signal))
+      assert.strictEqual(listeners(), 0)
+      let released = 0
+      yield* untilAborted(
+        Effect.addFinalizer(() => Effect.sync(() => released++)),
+        signal
+      )
+      assert.deepStrictEqual([listeners(), released], [1, 0])
+      controller.abort()
+      assert.deepStrictEqual([listeners(), released], [0, 1])
+    })
+  )
+
+  it.effect("fails with the reason of a signal that has aborted or aborts, and releases", () =>
+    Effect.gen(function* () {
+      const controller = new AbortController()
+      let released = 0
+      const acquire = Effect.andThen(
+        Effect.addFinalizer(() => Effect.sync(() => released++)),
+        Effect.never
+      )
+      const fiber = yield* Effect.forkChild(Effect.flip(untilAborted(acquire, controller.signal)), {
+        startImmediately: true
+      })
+      controller.abort("enough")
+      assert.strictEqual(yield* Fiber.join(fiber), "enough")
+      assert.strictEqual(yield* Effect.flip(untilAborted(acquire, controller.signal)), "enough")
+      assert.strictEqual(released, 2)
     })
   )
 })

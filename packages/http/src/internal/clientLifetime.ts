@@ -23,12 +23,12 @@ export const untilAborted = <A, E>(
     }
     signal.addEventListener("abort", release, { once: true })
     return Effect.onExit(Effect.raceFirst(Scope.provide(acquire, scope), aborted(signal)), (exit) =>
-      Exit.isSuccess(exit)
-        ? Effect.void
-        : Effect.sync(() => {
-            signal.removeEventListener("abort", release)
-            release()
-          })
+      Effect.sync(() => {
+        if (Exit.isSuccess(exit) && scope.state._tag !== "Empty") return
+        // Nothing is left to release later. One signal may see any number of tries.
+        signal.removeEventListener("abort", release)
+        release()
+      })
     )
   })
 
