@@ -59,6 +59,8 @@ describe("SharedPool of HTTP/2 connections", () => {
       const wanted = paths("held", 150)
       const fiber = yield* start(pool, wanted)
       yield* arrive(target, 100)
+      // The others wait here, not inside node, which tells neither when it sends them nor that it did not.
+      assert.deepInclude(yield* pool.stats, { borrowers: 100, pending: 50 })
       target.signal("go")
       assert.deepStrictEqual(texts(yield* Fiber.join(fiber)), wanted)
       assert.strictEqual(target.count("open"), 1)
