@@ -292,7 +292,7 @@ describe("Http2Connection", () => {
           oracle,
           onRequest(async (id, { send }) => {
             send(head(id), goaway(maxStreamId))
-            await pause(20)
+            await pause(100)
             send(data(id, "late", true))
           })
         )
@@ -304,6 +304,7 @@ describe("Http2Connection", () => {
         })
         const first = yield* Effect.forkChild(roundTrip(connection), { startImmediately: true })
         while (signals.at(-1) !== "retire") yield* Effect.sleep(1)
+        assert.isUndefined(first.pollUnsafe())
         const error = yield* Effect.flip(roundTrip(connection))
         assert.strictEqual(error.reason._tag, "ConnectionLost")
         assert.deepInclude(error, { sent: "none", responseStarted: false })

@@ -5,7 +5,7 @@ import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import { encode } from "./fault/hpack.ts"
 import { Flag, frame, FrameType, SettingId } from "./fault/frames.ts"
-import { bytes, get, pause, roundTrip } from "./http1.ts"
+import { bytes, get, roundTrip } from "./http1.ts"
 import {
   answer,
   connectTo,
@@ -193,12 +193,15 @@ describe("Http2Connection", () => {
 
     it.live("does not judge while the event loop has not read what came", () =>
       Effect.gen(function* () {
-        const server = yield* requestServer(oracle, (_, stream) => answer(stream, "ok"))
-        const { connection } = yield* connectTo(server, { headersTimeout: 30 })
-        const fiber = yield* start(connection)
-        yield* Effect.promise(() => pause(1))
-        stall(100)
-        assert.strictEqual((yield* Fiber.join(fiber)).text, "ok")
+        const server = yield* frameServer(
+          oracle,
+          onRequest((id, { send }) => {
+            send(head(id), data(id, "ok", true))
+            stall(300)
+          })
+        )
+        const { connection } = yield* connectTo(server, { headersTimeout: 200 })
+        assert.strictEqual((yield* roundTrip(connection)).text, "ok")
       })
     )
   })

@@ -6,7 +6,7 @@ import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import { Flag, type Frame, frame, FrameType, maxStreamId } from "./fault/frames.ts"
 import { get, pause, roundTrip } from "./http1.ts"
-import { connectTo, data, type FramePeer, frameServer, goaway, head } from "./http2.ts"
+import { connectTo, data, type FramePeer, frameServer, goaway, head, settingsSeen } from "./http2.ts"
 import { leakOracle } from "./leakOracle.ts"
 import { stall } from "./servers.ts"
 
@@ -68,7 +68,7 @@ describe("Http2Connection", () => {
       Effect.gen(function* () {
         const { seen, server } = yield* watched(() => {})
         const { connection, socket } = yield* connectTo(server, { pingTimeout: 40 })
-        yield* Effect.sleep(20)
+        yield* settingsSeen(socket)
         yield* Fiber.interrupt(yield* start(connection))
         assert.isTrue(connection.isOpen())
         while (!socket.destroyed) yield* Effect.sleep(1)
@@ -81,7 +81,12 @@ describe("Http2Connection", () => {
       Effect.gen(function* () {
         const clock = yield* TestClock.make()
         const { seen, server } = yield* watched(() => {})
-        const { connection } = yield* Effect.provideService(connectTo(server, { pingTimeout: 40 }), Clock.Clock, clock)
+        // What the server says first would count as an answer.
+        const connect = Effect.tap(
+          Effect.provideService(connectTo(server, { pingTimeout: 40 }), Clock.Clock, clock),
+          ({ socket }) => settingsSeen(socket)
+        )
+        const { connection } = yield* connect
         yield* clock.adjust("60 seconds")
         const early = yield* start(connection)
         yield* Effect.sleep(60)
@@ -89,9 +94,7 @@ describe("Http2Connection", () => {
         // Nothing came since, so that giving up asks as well.
         yield* Fiber.interrupt(early)
         assert.isTrue(connection.isOpen())
-        const other = yield* Effect.provideService(connectTo(server, { pingTimeout: 40 }), Clock.Clock, clock)
-        // What the server says first must be here, or it would count as an answer.
-        yield* Effect.sleep(50)
+        const other = yield* connect
         yield* clock.adjust("60001 millis")
         assert.deepInclude((yield* Fiber.join(yield* start(other.connection))).reason, lost)
       })
@@ -151,20 +154,18 @@ describe("Http2Connection", () => {
 
     it.live("is not taken for dead by an event loop that stalled", () =>
       Effect.gen(function* () {
-        const { server } = yield* watched(
+        const { seen, server } = yield* watched(
           async (id, { send }) => {
-            await pause(200)
+            while (seen.pings < 3) await pause(5)
             send(head(id), data(id, "late", true))
           },
-          (ping, { send }) => send(pong(ping))
+          (ping, { send }) => {
+            send(pong(ping))
+            stall(150)
+          }
         )
-        const { connection } = yield* connectTo(server, { pingInterval: 20, pingTimeout: 20 })
-        const fiber = yield* Effect.forkChild(roundTrip(connection), { startImmediately: true })
-        for (let i = 0; i < 3; i++) {
-          yield* Effect.sleep(5)
-          stall(60)
-        }
-        assert.strictEqual((yield* Fiber.join(fiber)).text, "late")
+        const { connection } = yield* connectTo(server, { pingInterval: 20, pingTimeout: 100 })
+        assert.strictEqual((yield* roundTrip(connection)).text, "late")
       })
     )
 

@@ -177,7 +177,7 @@ describe("Http2Connection", () => {
           import * as Net from "node:net"
           const socket = Net.connect(${server.port}, "127.0.0.1")
           socket.once("connect", () => Effect.runFork(Effect.scoped(Effect.gen(function* () {
-            const connection = yield* Http2Connection.make(socket)
+            const connection = yield* Http2Connection.make(socket, { headersTimeout: Infinity, bodyTimeout: Infinity })
             for (const path of ["/", "/late"]) {
               const response = yield* HttpConnection.request(connection, { method: "GET", path })
               console.log(yield* response.text)
