@@ -38,6 +38,7 @@ describe("HttpRequest over HTTP/1.1", () => {
             assert.strictEqual(result.failure.responseStarted, wrong.silent !== true)
           }
           assert.strictEqual((yield* fetch(pool, get("/after"))).text, "/after", modeName)
+          assert.deepInclude(yield* pool.stats, { borrowers: 0, used: 0, pending: 0 })
           yield* target.sync
           const sent = expectedTimes(mode, wrong)
           assert.strictEqual(times(target, "/case/1"), sent, modeName)

@@ -38,6 +38,7 @@ describe("HttpRequest over HTTP/2", () => {
           assert.strictEqual(_tag, wrong.spares === "nothing" ? "Failure" : "Success")
           if ("success" in spared) assert.strictEqual(spared.success.text, "half/other/1")
           assert.strictEqual((yield* fetch(pool, get("/after"))).text, "/after")
+          assert.deepInclude(yield* pool.stats, { borrowers: 0, used: 0, pending: 0 })
           yield* target.sync
           assert.strictEqual(times(target, "/case/1"), wrong.times ?? 1)
           assert.strictEqual(times(target, "/other/1"), 1)

@@ -175,6 +175,10 @@ const run = (server: FaultServer<Http2Scenario>, seed: number, rounds: number, r
           })
           yield* Effect.all(batch, { concurrency: "unbounded" })
         }
+        // What was dropped may come off the wire for a while.
+        const used = Effect.map(pool.stats, ({ borrowers }) => borrowers)
+        for (let i = 0; i < 100 && (yield* used) > 0; i++) yield* Effect.sleep(10)
+        if ((yield* used) > 0) tally.wrong.push(`${yield* used} connections were not given back`)
       })
     )
     yield* target.sync
