@@ -47,7 +47,9 @@ describe("PooledHttpClient", () => {
         })
         const trust = { tls: { ca: certificates.ca } }
         yield* Effect.provide(connect, PooledHttpClient.layer(trust))
-        yield* Effect.provide(connect, PooledHttpClient.layer()).pipe(at({ tls: { ...trust.tls, alpn: ["h2"] } }))
+        // A target says it last.
+        const distrust = PooledHttpClient.layer({ tls: { ca: certificates.unknownCa.cert } })
+        yield* Effect.provide(connect, distrust).pipe(at({ tls: { ...trust.tls, alpn: ["h2"] } }))
         assert.deepStrictEqual(protocols, ["http/1.1", "http/1.1"])
         const cause = yield* causeOf(
           Effect.asVoid(HttpClient.execute(request)).pipe(Effect.provide(PooledHttpClient.layer()))
