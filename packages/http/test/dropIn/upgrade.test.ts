@@ -2,6 +2,7 @@ import { assert, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { HttpBody, HttpClient, HttpClientRequest } from "effect/http"
+import * as Stream from "effect/Stream"
 import type * as Socket from "effect/socket/Socket"
 import type * as Net from "node:net"
 import type { Request } from "../servers.ts"
@@ -67,7 +68,8 @@ forEachClient("upgrades", ({ talkRaw }) => {
       },
       ({ url }) =>
         Effect.gen(function* () {
-          for (const body of [HttpBody.empty, HttpBody.text("body")]) {
+          const slow = Stream.tap(Stream.succeed(Buffer.from("slow")), () => Effect.sleep(1))
+          for (const body of [HttpBody.empty, HttpBody.text("body"), HttpBody.stream(slow)]) {
             const request = HttpClientRequest.upgrade(
               HttpClientRequest.post(url, { body, headers: { "x-a": "1" } }),
               "shout"
@@ -86,7 +88,8 @@ forEachClient("upgrades", ({ talkRaw }) => {
             seen.map(({ body, headers }) => [body, headers["content-length"]]),
             [
               ["", "0"],
-              ["body", "4"]
+              ["body", "4"],
+              ["slow", undefined]
             ]
           )
         })
@@ -130,11 +133,14 @@ forEachClient("upgrades", ({ talkRaw }) => {
     )
   )
 
-  it.live("is a TransportError when the server hangs up, or cannot be reached", () =>
+  it.live("is a TransportError when the server hangs up, cannot be reached, or the request's body fails", () =>
     talkRaw(
       (_, socket) => void socket.end(),
       ({ url }) =>
         Effect.gen(function* () {
+          const body = HttpBody.stream(Stream.fail("spoiled"))
+          const spoiled = HttpClientRequest.upgrade(HttpClientRequest.post(url, { body }), "shout")
+          assert.strictEqual((yield* Effect.flip(HttpClient.execute(spoiled))).reason._tag, "TransportError")
           assert.strictEqual((yield* Effect.flip(HttpClient.execute(ask(url)))).reason._tag, "TransportError")
           const nowhere = yield* Effect.flip(HttpClient.execute(ask("http://nobody.invalid")))
           assert.strictEqual(nowhere.reason._tag, "TransportError")
