@@ -22,7 +22,7 @@ const cutShort: Handler = async (_, response) => {
   response.cut()
 }
 
-forEachClient("errors of bodies", ({ protocol, talk, talkRaw }) => {
+forEachClient("errors of bodies", ({ pooled, protocol, talk, talkRaw }) => {
   it.live("is a DecodeError when the body ends early, however it is read", () =>
     talk(cutShort, ({ url }) =>
       Effect.gen(function* () {
@@ -69,6 +69,21 @@ forEachClient("errors of bodies", ({ protocol, talk, talkRaw }) => {
         assert.strictEqual(yield* unreadable(response, response.json), "DecodeError")
         assert.strictEqual(yield* response.text, "no json")
         assert.strictEqual(yield* unreadable(response, response.formData), "DecodeError")
+      })
+    )
+  )
+
+  // undici streams nothing, as if the body were empty; whoever asks would take that for the truth.
+  it.live(`${pooled ? "is a DecodeError" : "is empty"} when the stream is asked for after the body was read`, () =>
+    talk(say("text"), ({ url }) =>
+      Effect.gen(function* () {
+        for (const first of ["text", "stream"] as const) {
+          const response = yield* HttpClient.get(url)
+          yield* first === "text" ? response.text : Stream.runDrain(response.stream)
+          const again = Stream.runCount(response.stream)
+          if (pooled) assert.strictEqual(yield* unreadable(response, again), "DecodeError")
+          else assert.strictEqual(yield* again, 0)
+        }
       })
     )
   )
