@@ -93,7 +93,7 @@ export const make = <Target, Key, Conn, E, R>(
     const context = yield* Effect.context<never>()
     const limit = new MemoryLimit(settings.maxSize)
     const pools = yield* RcMap.make({ lookup: (key: Key) => options.pool(key, { limit }) })
-    const map = new Keyed(options, settings, pools as RcMap.RcMap<Key, ConnectionPool<void, Conn, E>>, context)
+    const map = new Keyed(options, settings, limit, pools as RcMap.RcMap<Key, ConnectionPool<void, Conn, E>>, context)
     yield* Effect.addFinalizer(() => map.drain())
     return map
   }) as never
@@ -159,6 +159,7 @@ type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, a
 class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   private readonly options: MapPoolOptions<Target, Key, Conn, E, unknown>
   private readonly settings: Settings
+  private readonly limit: MemoryLimit
   private readonly pools: RcMap.RcMap<Key, Inner<Conn, E>>
   /** Keys that were taken out and whose pools are not closed yet. */
   private readonly leaving = new Set<Entry<Key, Conn, E>>()
@@ -176,11 +177,13 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   constructor(
     options: MapPoolOptions<Target, Key, Conn, E, unknown>,
     settings: Settings,
+    limit: MemoryLimit,
     pools: RcMap.RcMap<Key, Inner<Conn, E>>,
     context: Context.Context<never>
   ) {
     this.options = options
     this.settings = settings
+    this.limit = limit
     this.pools = pools
     this.run = Effect.runForkWith(context)
     this.clock = Context.get(context, Clock.Clock)
@@ -416,6 +419,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   readonly drain = (options?: { readonly deadline?: Duration.Input | undefined }): Effect.Effect<void> =>
     Effect.suspend(() => {
       this.draining = true
+      this.limit.close()
       this.sweeper.clear()
       // On fibers of the map's: whoever asked may be interrupted, what has begun must not be.
       const drains = Array.from(MutableHashMap.values(this.entries), (entry) => this.run(this.drainOne(entry, options)))

@@ -345,6 +345,11 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
 
   readonly isWaking = (): boolean => false
 
+  readonly stopAsking = (): void => {
+    this.connections.share?.want(false)
+    this.connections.share?.hope(false)
+  }
+
   readonly keepWhile = (arriving: () => boolean): void => {
     this.arriving = arriving
   }

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as TestClock from "effect/testing/TestClock"
 import * as MapPool from "../src/MapPool.ts"
 import * as SharedPool from "../src/SharedPool.ts"
-import { succeed } from "../src/testing/TestConnector.ts"
+import { hang, succeed } from "../src/testing/TestConnector.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
 import { at, evictions, keyed, over } from "./support/kinds.ts"
 import { borrow, borrowMany, gates, once, settle, states, stats } from "./support/scene.ts"
@@ -37,6 +37,22 @@ describe("MapPool", () => {
         yield* once(at(pool, "e"))
         assert.deepStrictEqual(peer.closed().map(ownerOf), ["b", "c"])
         assert.deepStrictEqual(reasons, ["capacity", "capacity"])
+      })
+    )
+
+    it.effect("M4 A8 what one key gives back when the map drains goes to no other key", () =>
+      Effect.gen(function* () {
+        const { peer, pool } = yield* keyed({ maxSize: 2 }, {}, TestConnector.makeUnsafe())
+        yield* once(at(pool, "idle"))
+        peer.script(hang)
+        const a = yield* borrow(at(pool, "a"))
+        const b = yield* borrow(at(pool, "b"))
+        const c = yield* borrow(at(pool, "c"))
+        const before = peer.attempts()
+        yield* pool.drain()
+        yield* settle
+        assert.deepStrictEqual([states(a, c), peer.attempts() - before, peer.live()], [["Closed", "Closed"], 0, 0])
+        yield* b.interrupt
       })
     )
 

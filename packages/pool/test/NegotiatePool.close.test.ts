@@ -5,12 +5,13 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/testing/TestClock"
 import * as CachePool from "../src/CachePool.ts"
+import * as ConnectionLimit from "../src/ConnectionLimit.ts"
 import * as NegotiatePool from "../src/NegotiatePool.ts"
 import * as SharedPool from "../src/SharedPool.ts"
 import { hang } from "../src/testing/TestConnector.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
 import { inScope } from "./support/kinds.ts"
-import { borrow, once, settle, states } from "./support/scene.ts"
+import { borrow, borrowMany, once, settle, states } from "./support/scene.ts"
 
 const drainDeadline = "10 seconds"
 
@@ -72,6 +73,25 @@ describe("NegotiatePool", () => {
         yield* Effect.forkChild(close)
         yield* settle
         assert.deepStrictEqual([states(waiter), peer.log()], [["Closed"], ["connect 1", "cancel 1"]])
+      })
+    )
+
+    it.effect("A8 no side takes the slot of a shared limit that the other one gives back", () =>
+      Effect.gen(function* () {
+        const peer = TestConnector.makeUnsafe()
+        const limit = yield* ConnectionLimit.make({ max: 2 })
+        const pool = yield* NegotiatePool.makeMerged({
+          connect: peer.connect,
+          inspect: ({ id }) => id !== 2,
+          upgrade: (connect) => SharedPool.make({ connect, limit, concurrency: 1 }),
+          fallback: (connect) => CachePool.make({ connect, limit })
+        })
+        const holders = yield* borrowMany(pool, 2)
+        const waiter = yield* borrow(pool)
+        assert.deepStrictEqual(states(...holders, waiter), ["has 1", "has 2", "waits"])
+        yield* pool.drain()
+        yield* settle
+        assert.deepStrictEqual([states(waiter), peer.attempts(), peer.live()], [["Closed"], 2, 0])
       })
     )
   })

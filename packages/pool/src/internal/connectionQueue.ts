@@ -388,6 +388,11 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   readonly isWaking = (): boolean => this.wakes.first !== undefined
 
+  readonly stopAsking = (): void => {
+    this.connections.share?.want(false)
+    this.connections.share?.hope(false)
+  }
+
   readonly keepWhile = (arriving: () => boolean): void => {
     this.arriving = arriving
   }

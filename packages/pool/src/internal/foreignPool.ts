@@ -37,6 +37,7 @@ const observed = (pool: ConnectionPool<void, unknown, unknown>): Effect.Effect<I
         idle: () => idle,
         canLend: () => idle > 0,
         isWaking: () => false,
+        stopAsking: () => {},
         keepWhile: () => {},
         arrived: () => {}
       }

@@ -21,6 +21,8 @@ export interface InnerPool {
   readonly canLend: () => boolean
   /** Whether callers that left the line have not run yet. */
   readonly isWaking: () => boolean
+  /** Asks the shared limit for nothing more: the pool is about to drain, and another one may do so first. */
+  readonly stopAsking: () => void
   /** While `arriving` says that callers are on their way here, what is idle is kept for them. */
   readonly keepWhile: (arriving: () => boolean) => void
   /** They have arrived: what they left over is like any other idle connection. */

@@ -22,6 +22,7 @@ export class MemoryLimit implements ConnectionLimit {
   debts = 0
   private readonly shares = new Set<MemoryShare>()
   private active = 0
+  closed = false
 
   constructor(max: number) {
     this.max = max
@@ -36,6 +37,11 @@ export class MemoryLimit implements ConnectionLimit {
 
   leave(share: MemoryShare): void {
     this.shares.delete(share)
+  }
+
+  /** Grants nothing from now on: all its pools are about to close, and none may connect because another closes first. */
+  close(): void {
+    this.closed = true
   }
 
   /** Pools that hold or want a slot. */
@@ -109,7 +115,7 @@ class MemoryShare implements Share, Link<MemoryShare> {
 
   readonly take = (): boolean => {
     const { giver } = this.limit
-    if (giver === undefined && this.limit.used >= this.limit.max) return false
+    if (this.limit.closed || (giver === undefined && this.limit.used >= this.limit.max)) return false
     if (giver !== undefined) giver.lose()
     this.takeOver()
     return true

@@ -146,14 +146,15 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
 
   readonly drain = (options?: { readonly deadline?: Duration.Input | undefined }): Effect.Effect<void> =>
     // On fibers of the pool's: whoever asked may be interrupted, what has begun must not be.
-    Effect.suspend(() =>
-      Effect.asVoid(
+    Effect.suspend(() => {
+      for (const side of [this.inner.upgrade, this.inner.fallback]) side.stopAsking()
+      return Effect.asVoid(
         Fiber.awaitAll([
           this.run(this.sides.upgrade.pool.drain(options)),
           this.run(this.sides.fallback.pool.drain(options))
         ])
       )
-    )
+    })
 
   readonly stats: Effect.Effect<PoolStats> = Effect.suspend(() =>
     Effect.zipWith(this.sides.upgrade.pool.stats, this.sides.fallback.pool.stats, Stats.add)
