@@ -4,17 +4,21 @@
  *
  * @since 0.1.0
  */
+import * as BalancePool from "@poolkit/pool/BalancePool"
 import * as CachePool from "@poolkit/pool/CachePool"
+import type { ConnectionLimit } from "@poolkit/pool/ConnectionLimit"
 import type { PoolError, PoolOptions } from "@poolkit/pool/ConnectionPool"
 import type * as Connector from "@poolkit/pool/Connector"
 import * as MapPool from "@poolkit/pool/MapPool"
 import * as NegotiatePool from "@poolkit/pool/NegotiatePool"
 import * as SharedPool from "@poolkit/pool/SharedPool"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import type { Stream } from "effect/Stream"
 import type { Http1Options } from "./Http1Connection.ts"
 import type { Http2Options } from "./Http2Connection.ts"
 import type { HttpConnection, HttpRequest, HttpResponse } from "./HttpConnection.ts"
@@ -85,6 +89,17 @@ export interface PoolingOptions<E> extends Pick<
   readonly maxSizePerOrigin?: number | undefined
   /** Connections that take many requests at a time, per origin. Default 1. */
   readonly maxSharedPerOrigin?: number | undefined
+  /** Open another one of these when every one is used to this share of what it takes. Default 1. */
+  readonly saturation?: number | undefined
+  /**
+   * The addresses that an origin's connections are spread over: a stream of
+   * lists, each of which replaces the one before, of `host`, `host:port` or IP
+   * addresses. See `Addresses` and `BalancePool`. The server is told, and has to
+   * prove, the host of the URL all the same. Addresses that do not answer are set
+   * aside; `connectTimeout` is the time that one may take. Default: the URL's
+   * host, as for an origin for which it returns `undefined`.
+   */
+  readonly addresses?: ((origin: Origin.Origin) => Stream<ReadonlyArray<string>, unknown> | undefined) | undefined
   /** Origins remembered at once, least recently used first to go. Default 1,000. */
   readonly maxKeys?: number | undefined
   /** Requests of one origin in line; beyond it `QueueFull`. Default 1,000. */
@@ -178,32 +193,62 @@ export const connector = (
 
 type Connect<E, R> = Connector.Connector<void, HttpConnection, E, R>
 
+interface Given {
+  readonly limit: ConnectionLimit
+  readonly order: "lifo" | "fifo"
+}
+
 const isExclusive = (protocol: string) => protocol.startsWith("http/1")
 const isShared = (protocol: string) => !isExclusive(protocol)
+/** A deadline that is infinite is never missed. */
+const withoutTimeout =
+  <E, R>(connect: Connect<E | Cause.TimeoutError, R>): Connect<E, R> =>
+  () =>
+    Effect.catchIf(connect(), Cause.isTimeoutError, Effect.die) as Effect.Effect<HttpConnection, E, R>
 const concurrency = (connection: HttpConnection) => connection.concurrency()
 
 /**
  * The whole pool. Connections live in a pool per origin, of the kind that suits
  * what the peer speaks; one limit and one expiry hold for all of them.
  */
-const compose = <E, R>({ connect, expire, limits, options, speaks }: Settings<E, R>) =>
+const compose = <E, R>({ addresses, connect, expire, limits, options, speaks }: Settings<E, R>) =>
   MapPool.make({
     key: (origin: Origin.Origin) => origin,
     maxKeys: limits.maxKeys,
     maxSize: limits.maxSize,
     pool: (origin, { limit }) => {
-      const exclusive = <R>(connect: Connect<E, R>) =>
-        CachePool.make({ ...options, connect, limit, maxSize: limits.maxSizePerOrigin })
-      const shared = <R>(connect: Connect<E, R>) =>
-        SharedPool.make({ ...options, connect, limit, maxSize: limits.maxSharedPerOrigin, concurrency })
-      const open = () => connect(origin)
-      const protocols = speaks(origin)
-      if (protocols.every(isExclusive)) return exclusive(open)
-      if (protocols.every(isShared)) return shared(open)
-      const inspect = (connection: HttpConnection) => isShared(connection.protocol)
-      return NegotiatePool.makeMerged({ connect: open, inspect, upgrade: shared, fallback: exclusive })
+      const suited = byProtocol({ limits, options, protocols: speaks(origin) })
+      const spread = addresses(origin)
+      return spread === undefined
+        ? suited(() => connect(origin), { limit, order: "lifo" })
+        : BalancePool.make({
+            addresses: spread,
+            connect: (address) => connect(origin, address),
+            // The connector has a deadline of its own.
+            connectTimeout: Infinity,
+            limit,
+            pool: (connect, { limit }) => suited(withoutTimeout(connect), { limit, order: "fifo" })
+          })
     }
   }).pipe(expire)
+
+/** The pool of one origin: exclusive connections, shared ones, or whichever the first turns out to be. */
+const byProtocol =
+  <E, R>({
+    limits,
+    options,
+    protocols
+  }: Pick<Settings<E, R>, "limits" | "options"> & { readonly protocols: ReadonlyArray<string> }) =>
+  <R2>(connect: Connect<E, R2>, given: Given) => {
+    const fallback = <R>(connect: Connect<E, R>) =>
+      CachePool.make({ ...options, ...given, connect, maxSize: limits.maxSizePerOrigin })
+    const upgrade = <R>(connect: Connect<E, R>) =>
+      SharedPool.make({ ...options, ...limits.shared, limit: given.limit, connect, concurrency })
+    if (protocols.every(isExclusive)) return fallback(connect)
+    if (protocols.every(isShared)) return upgrade(connect)
+    const inspect = (connection: HttpConnection) => isShared(connection.protocol)
+    return NegotiatePool.makeMerged({ connect, inspect, upgrade, fallback })
+  }
 
 /**
  * Sends a request over the program's pool: `fetch("https://example.org/")`.

@@ -27,7 +27,8 @@ import { perform } from "./internal/perform.ts"
  *
  * A connection that turns out to be closed before anything was written costs
  * nothing: the request moves on to another one, as it does when a server goes
- * away gracefully and says that it did not act on it; both at most five times.
+ * away gracefully and says that it did not act on it; at most five times, or
+ * twenty.
  * Apart from that a request is sent again at most once, and only where it cannot do harm: the server refused
  * it, or it was written to a reused HTTP/1.1 connection, the method is
  * idempotent and no byte of a response came. A body that is a stream may have
@@ -80,6 +81,9 @@ interface History {
  */
 const maxMoves = 5
 
+/** Every server that went away gracefully has served others before, so that all get their turn. */
+const maxLeaves = 20
+
 type Borrow<E> = Effect.Effect<Lease<HttpConnection>, E | PoolError, Scope.Scope>
 
 const attempt = <E>(
@@ -101,7 +105,8 @@ const attempt = <E>(
       const lost = reason._tag === "ConnectionLost"
       const refused = reason._tag === "RequestRefused" && !Stream.isStream(request.body)
       const moving = lost ? sent === "none" && (reused || history.stale === true) : refused && reason.graceful
-      if (moving && moves < maxMoves) return attempt(lease, request, { ...history, moves: moves + 1 })
+      if (moving && moves < (lost ? maxMoves : maxLeaves))
+        return attempt(lease, request, { ...history, moves: moves + 1 })
       // HTTP/2 says which requests it did not act on; about the others nothing is known.
       const stale = lost && exclusive && reused && !responseStarted && isReplayable(request)
       const harmless = stale || refused || (lost && sent === "none")

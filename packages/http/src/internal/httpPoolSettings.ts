@@ -3,11 +3,13 @@ import * as CachePool from "@poolkit/pool/CachePool"
 import type { Any, PoolOptions } from "@poolkit/pool/ConnectionPool"
 import * as Connector from "@poolkit/pool/Connector"
 import * as ExpirePool from "@poolkit/pool/ExpirePool"
+import * as SharedPool from "@poolkit/pool/SharedPool"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { Stream } from "effect/Stream"
 import type { HttpConnection } from "../HttpConnection.ts"
 import type { CustomHttpPoolOptions, HttpPoolOptions, PoolingOptions } from "../HttpPool.ts"
-import type { Origin } from "../Origin.ts"
+import { make, type Origin, reveal } from "../Origin.ts"
 import type { SocketError } from "../SocketError.ts"
 import { makeConnector, offered } from "./httpPoolConnector.ts"
 import { integer, millis } from "./options.ts"
@@ -18,7 +20,10 @@ type Options = HttpPoolOptions | CustomHttpPoolOptions<SocketError, Scope.Scope>
 type Common<E> = Omit<PoolOptions<HttpConnection, E, never>, "connect" | "limit" | "maxSize">
 
 export interface Settings<E, R> {
-  readonly connect: Connector.Connector<Origin, HttpConnection, E, R>
+  /** Opens a connection to an origin, at an address of it if one is given. */
+  readonly connect: (origin: Origin, address?: string) => Effect.Effect<HttpConnection, E, R>
+  /** What to spread the connections of an origin over. */
+  readonly addresses: (origin: Origin) => Stream<ReadonlyArray<string>, unknown> | undefined
   /** What a connection to the origin may turn out to speak. */
   readonly speaks: (origin: Origin) => ReadonlyArray<string>
   readonly limits: ReturnType<typeof limitsOf>
@@ -30,7 +35,10 @@ const limitsOf = (options: PoolingOptions<never>) => ({
   maxKeys: options.maxKeys ?? 1000,
   maxSize: options.maxSize ?? 256,
   maxSizePerOrigin: integer("HttpPool", "maxSizePerOrigin", options.maxSizePerOrigin, 10, 1),
-  maxSharedPerOrigin: integer("HttpPool", "maxSharedPerOrigin", options.maxSharedPerOrigin, 1, 1)
+  shared: {
+    maxSize: integer("HttpPool", "maxSharedPerOrigin", options.maxSharedPerOrigin, 1, 1),
+    saturation: options.saturation
+  }
 })
 
 const expireOf = (options: PoolingOptions<never>) => {
@@ -54,7 +62,11 @@ const settingsOf = (options: Options): Settings<SocketError, Scope.Scope> => {
         speaks: (origin: Origin) => offered(origin, options.protocols)
       }
   return {
-    connect: Connector.annotate(connect, ({ protocol }, origin: Origin) => ({ origin, protocol })),
+    connect: (origin, address) =>
+      Connector.annotate(connect, ({ protocol }) => ({ origin, protocol }))(
+        address === undefined ? origin : make({ ...reveal(origin), address })
+      ),
+    addresses: options.addresses ?? (() => undefined),
     speaks,
     limits: limitsOf(options),
     expire: expireOf(options),
@@ -76,10 +88,13 @@ const settingsOf = (options: Options): Settings<SocketError, Scope.Scope> => {
 
 /**
  * The pools underneath check their options when they are built, which is at the
- * first request: one is built here and thrown away.
+ * first request: one of each is built here and thrown away.
  */
 export const checkedSettings = (options: Options): Effect.Effect<Settings<SocketError, Scope.Scope>> =>
   Effect.suspend(() => {
     const settings = settingsOf(options)
-    return Effect.as(Effect.scoped(CachePool.make({ ...settings.options, connect: () => Effect.never })), settings)
+    const { options: common, limits } = settings
+    const exclusive = CachePool.make({ ...common, connect: () => Effect.never })
+    const shared = SharedPool.make({ ...common, ...limits.shared, concurrency: 1, connect: () => Effect.never })
+    return Effect.as(Effect.scoped(Effect.andThen(exclusive, shared)), settings)
   })
