@@ -271,13 +271,13 @@ export interface PoolOptions<Conn, E, R, RV = never> {
   readonly maxConnecting?: number | undefined
   /** Callers in line, connecting ones included; beyond it `QueueFull`. Default `Infinity`, minimum 0. */
   readonly maxPending?: number | undefined
-  /** One budget for waiting, connecting and validating. Default 30 seconds. */
+  /** One budget for waiting, connecting and validating. Default 30 seconds, longer than zero. */
   readonly waitTimeout?: Duration.Input | undefined
-  /** The time one attempt, or one validation, may take. Default 10 seconds. */
+  /** The time one attempt, or one validation, may take. Default 10 seconds, longer than zero. */
   readonly connectTimeout?: Duration.Input | undefined
-  /** After it a close that has not ended stops counting. Default 5 seconds. */
+  /** After it a close that has not ended stops counting. Default 5 seconds, minimum 0. */
   readonly closeTimeout?: Duration.Input | undefined
-  /** How long borrowers may finish after the pool's scope closes. Default 0. */
+  /** How long borrowers may finish after the pool's scope closes. Default 0, which is the minimum. */
   readonly drainDeadline?: Duration.Input | undefined
   /**
    * The time between a failed attempt and the next, per pool; a success starts
@@ -296,7 +296,7 @@ export interface PoolOptions<Conn, E, R, RV = never> {
   readonly validateAfter?: Duration.Input | undefined
   /** A cap that this pool shares with others. Default: none. */
   readonly limit?: ConnectionLimit | undefined
-  /** A loan older than this logs one warning that says where it was taken. Default: off. */
+  /** A loan older than this logs one warning that says where it was taken. Default: off; longer than zero. */
   readonly leakWarning?: Duration.Input | undefined
 }
 

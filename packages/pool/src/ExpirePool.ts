@@ -46,15 +46,15 @@ export interface Look {
  * @since 0.1.0
  */
 export interface ExpirePoolOptions<in Conn> {
-  /** Evict connections that nobody used for so long, with the reason `idle`. */
+  /** Evict connections that nobody used for so long, with the reason `idle`. Default off, longer than zero. */
   readonly idleTimeToLive?: Duration.Input | undefined
-  /** Evict connections that are so old, with the reason `lifetime`; a used one on return. */
+  /** Evict connections that are so old, with the reason `lifetime`; a used one on return. Default off, longer than zero. */
   readonly maxLifetime?: Duration.Input | undefined
   /** The share of `maxLifetime` by which lifetimes are shortened at random, so that a fleet does not reconnect at once. Default 0.1, from 0 to 1. */
   readonly jitter?: number | undefined
-  /** Evict connections that were lent so often, with the reason `uses`. Minimum 1. */
+  /** Evict connections that were lent so often, with the reason `uses`. Default off, minimum 1. */
   readonly maxUses?: number | undefined
-  /** Any other policy. */
+  /** Any other policy, asked at every borrow, return and look. One that throws evicts with `unhealthy`. Default none. */
   readonly keep?: Keep<Conn> | undefined
   /**
    * When to look again after each look; when it ends, nothing is closed

@@ -67,7 +67,7 @@ export interface MapPoolOptions<in Target, in out Key, out Conn, out E, out R> {
   readonly maxKeys?: number | undefined
   /** Connections of all keys together, where the pools were given the grant's limit. Default `Infinity`, minimum 1. */
   readonly maxSize?: number | undefined
-  /** A key that had no connection and no borrower for so long is removed. Default 60 seconds. */
+  /** A key that had no connection and no borrower for so long is removed. Default 60 seconds, minimum 0. A key whose connections stay open stays, too. */
   readonly idleTimeToLive?: Duration.Input | undefined
 }
 

@@ -84,6 +84,7 @@ export const make = <B, E, R, F, EF, RF, U, EU, RU>(
  * **When to use**
  *
  * Use when both sides have an interface in common; see {@link make} for the rest.
+ * `Layer.effect(tag, makeMerged(options))` is its layer.
  *
  * @category constructors
  * @since 0.1.0

@@ -33,7 +33,9 @@ export interface SharedPoolOptions<Conn, E, R, RV = never> extends PoolOptions<C
    * How many borrowers a connection admits: one number for all, or what a
    * connection says when it is asked, which may change while it is open, to
    * less than is in use and to 0. Tell the pool of a change by `watch`'s
-   * `capacityChanged`.
+   * `capacityChanged`. Minimum 1 as a number. A function that
+   * throws counts as 0; while the first connection says 0, callers wait and no
+   * other one is opened.
    */
   readonly concurrency: number | ((connection: NoInfer<Conn>) => number)
   /**
