@@ -10,7 +10,7 @@ const server = useFaultServer<Http1Scenario>("HTTP/1.1 fuzz", "./http1Server.ts"
 
 describe("HttpRequest over HTTP/1.1", () => {
   it.live("settles whatever bytes come, and poisons nothing", () =>
-    Effect.map(randomAnswers(oracle, server, 1_500), (runs) => assert.isAbove(runs, 20))
+    Effect.map(randomAnswers(oracle, server, 1_500), (runs) => assert.isAbove(runs, 10))
   )
 
   it.live("sends one request as it was meant or none at all, whatever strings it consists of", () =>

@@ -79,7 +79,7 @@ export const randomAnswers = (oracle: LeakOracle, server: Server, millis: number
       const script: Script = [ended, text(bytes.slice(0, at)), delay(1), text(bytes.slice(at)), ...end]
       const target = yield* server.listen({ requests: { case: script } })
       const pool = yield* http1Pool(oracle, target, {
-        http1: { headersTimeout: 40, bodyTimeout: 40 }
+        http1: { headersTimeout: 200, bodyTimeout: 200 }
       })
       const request = method === "GET" ? get("/case/1") : post("/case/1")
       const result = yield* Effect.result(fetch(pool, request))

@@ -63,8 +63,8 @@ const actions: Record<string, Script> = {
 /** Those that end a connection are drawn less often than the others: they end the requests of others too. */
 const severe = new Set(["goodbye", "turnedAway", "broken", "closed", "reset"])
 const names = Object.keys(actions).flatMap((name) => (severe.has(name) ? [name] : [name, name, name]))
-/** A request that is refused is sent once more, and one that a GOAWAY does not name moves on five times. */
-const mostTimes: Record<string, number> = { refused: 2, turnedAway: 7 }
+/** A request that is refused is sent once more, and one that a GOAWAY does not name moves on for some time. */
+const mostTimes: Record<string, number> = { refused: 2, turnedAway: 22 }
 const large = "x".repeat(size)
 
 /** Mulberry32. */
