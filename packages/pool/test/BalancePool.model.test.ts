@@ -30,6 +30,8 @@ interface Setup {
   readonly maxSize: number
   readonly cap: number
   readonly onAbandon: "keep" | "cancel"
+  /** Whether the inner pool knows which addresses have room. */
+  readonly limited: boolean
 }
 
 type Command =
@@ -83,10 +85,15 @@ class World {
         connectionsPerAddress: setup.cap,
         connectTimeout,
         setAside: Schedule.spaced(setAside),
-        pool: (connect, { limit }): Effect.Effect<ConnectionPool<void, Conn, unknown>, never, Scope.Scope> =>
+        pool: (connect, grant): Effect.Effect<ConnectionPool<void, Conn, unknown>, never, Scope.Scope> =>
           setup.kind === "cache"
-            ? CachePool.make({ ...common, connect, limit })
-            : SharedPool.make({ ...common, connect, limit, concurrency: 2 }),
+            ? CachePool.make({ ...common, connect, limit: setup.limited ? grant.limit : undefined })
+            : SharedPool.make({
+                ...common,
+                connect,
+                limit: setup.limited ? grant.limit : undefined,
+                concurrency: 2
+              }),
         observer: this.observer()
       })
     )
@@ -274,7 +281,8 @@ const setup: fc.Arbitrary<Setup> = fc.record({
   kind: tag("cache", "shared"),
   maxSize: fc.integer({ min: 1, max: 6 }),
   cap: tag(1, 2, Infinity),
-  onAbandon: tag("keep", "cancel")
+  onAbandon: tag("keep", "cancel"),
+  limited: fc.boolean()
 })
 
 describe("model of BalancePool", () => {

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { TimeoutError } from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -14,6 +15,7 @@ import * as BalancePool from "../src/BalancePool.ts"
 import * as CachePool from "../src/CachePool.ts"
 import * as ConnectionLimit from "../src/ConnectionLimit.ts"
 import type { ConnectionInfo, ConnectionPool } from "../src/ConnectionPool.ts"
+import { AddressBook } from "../src/internal/addressBook.ts"
 import * as NegotiatePool from "../src/NegotiatePool.ts"
 import * as SharedPool from "../src/SharedPool.ts"
 import { borrow, fiberCounter, settle } from "./support/scene.ts"
@@ -188,6 +190,24 @@ describe("BalancePool", () => {
       Effect.gen(function* () {
         const { pool } = yield* balance({ addresses: Stream.make(["a"]) })
         assert.strictEqual(Effect.runSync(pool.use(({ address }) => Effect.succeed(address))), "a")
+      })
+    )
+
+    it.effect("B1 a connection of an address that leaves on its way into the pool is not lent", () =>
+      Effect.gen(function* () {
+        const { list, live, pool } = yield* balance({
+          pool: (connect, { limit }) =>
+            CachePool.make({
+              connect: () => Effect.tap(connect(), ({ address }) => Effect.sleep(address === "a" ? "1 second" : 0)),
+              limit
+            })
+        })
+        yield* list("a")
+        const [caller] = yield* borrowMany(pool, 1)
+        yield* list("b")
+        yield* TestClock.adjust("2 seconds")
+        assert.strictEqual(caller!.connection().address, "b")
+        assert.deepStrictEqual({ ...live }, { a: 0, b: 1 })
       })
     )
 
@@ -530,15 +550,94 @@ describe("BalancePool", () => {
 
     it.effect("B4 a schedule without pauses does not make attempts spin", () =>
       Effect.gen(function* () {
-        const { list, log, pool, refusing } = yield* balance({
+        const { connect, log, refusing } = service()
+        const { pool } = yield* balance({
+          addresses: Stream.make(["a", "b", "c"]),
+          connect: (address) => Effect.andThen(Effect.yieldNow, connect(address)),
           connectionsPerAddress: 1,
           setAside: Schedule.forever
         })
         refusing.add("b").add("c")
-        yield* list("a", "b", "c")
         yield* borrowMany(pool, 4)
-        yield* TestClock.adjust("10 millis")
-        assert.isBelow(log.length, 100)
+        yield* Effect.repeat(settle, { times: 20 })
+        assert.isBelow(log.length, 20)
+      })
+    )
+
+    it.effect("B4 a connect whose address failed does not fall back on one that is set aside", () =>
+      Effect.gen(function* () {
+        const { list, log, pool, refusing } = yield* balance({ setAside: Schedule.spaced("10 seconds") })
+        refusing.add("a").add("b")
+        yield* list("a")
+        yield* Effect.exit(pool.use(() => Effect.void))
+        yield* list("a", "b")
+        yield* TestClock.adjust("100 millis")
+        assert.strictEqual(yield* Effect.flip(pool.use(() => Effect.void)), "refused b")
+        assert.deepStrictEqual(log, ["connect a", "connect b"])
+      })
+    )
+
+    it.effect("B4 nobody connects to an address that is set aside while others are full", () =>
+      Effect.gen(function* () {
+        const { list, log, pool, refusing } = yield* balance({ connectionsPerAddress: 1 })
+        refusing.add("b")
+        yield* list("b")
+        yield* Effect.exit(pool.use(() => Effect.void))
+        // The pool's own pause after an attempt that failed.
+        yield* TestClock.adjust("100 millis")
+        yield* list("a", "b")
+        const callers = yield* borrowMany(pool, 3)
+        assert.deepStrictEqual(states(callers), ["has 1", "waits", "waits"])
+        assert.strictEqual((yield* pool.stats).connecting, 0, "they wait in the pool's line")
+        assert.deepStrictEqual(log, ["connect b", "connect a"])
+      })
+    )
+
+    it.effect("B4 neither where the pool does not know the limit, and attempts wait", () =>
+      Effect.gen(function* () {
+        yield* TestClock.adjust("1 milli")
+        const { counted, running } = fiberCounter()
+        const { list, log, pool, refusing } = yield* counted(
+          balance({
+            connectionsPerAddress: 1,
+            setAside: Schedule.spaced("5 seconds"),
+            pool: (connect) => CachePool.make({ connect, onAbandon: "cancel" })
+          })
+        )
+        const idle = running()
+        refusing.add("b")
+        yield* list("b")
+        yield* Effect.exit(pool.use(() => Effect.void))
+        yield* TestClock.adjust("1 second")
+        yield* list("a", "b")
+        const [first, second, third] = yield* borrowMany(pool, 3)
+        assert.deepStrictEqual(states([first!, second!]), ["has 1", "waits"])
+        assert.deepStrictEqual([log, (yield* pool.stats).connecting], [["connect b", "connect a"], 2])
+        yield* third!.interrupt
+        yield* Effect.ignore(first!.lease().invalidate)
+        yield* first!.leave
+        assert.deepStrictEqual([second!.connection().address, log.slice(2)], ["a", ["connect a"]])
+        yield* second!.leave
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* pool.stats).connecting, 0)
+        yield* pool.retain(() => false)
+        yield* settle
+        assert.strictEqual(running(), idle, "no timer for an address while nobody waits")
+      })
+    )
+
+    it.effect("B4 an attempt that is given up is not its address's failure", () =>
+      Effect.gen(function* () {
+        const told: Array<string> = []
+        const { hanging, list, pool } = yield* balance({
+          pool: (connect, { limit }) => CachePool.make({ connect, limit, onAbandon: "cancel" }),
+          observer: { aborted: (address) => told.push(`aborted ${address}`), setAside: () => told.push("set aside") }
+        })
+        hanging.set("a", yield* Deferred.make<void>())
+        yield* list("a")
+        const [caller] = yield* borrowMany(pool, 1)
+        yield* caller!.interrupt
+        assert.deepStrictEqual(told, ["aborted a"])
       })
     )
   })
@@ -651,6 +750,39 @@ describe("BalancePool", () => {
         yield* waiter!.leave
         yield* TestClock.adjust("1 minute")
         assert.strictEqual(running(), idle, "nobody waits any more")
+      })
+    )
+
+    it.effect("A10 no timer for an address is left when the pool has drained", () =>
+      Effect.gen(function* () {
+        yield* TestClock.adjust("1 milli")
+        const { counted, running } = fiberCounter()
+        const { list, pool, refusing } = yield* counted(balance({ connectionsPerAddress: 1 }))
+        yield* list("a", "b")
+        const idle = running()
+        refusing.add("b")
+        const callers = yield* borrowMany(pool, 3)
+        assert.deepStrictEqual(states(callers), ["has 1", "waits", "waits"])
+        yield* pool.drain()
+        yield* settle
+        assert.strictEqual(running(), idle)
+      })
+    )
+
+    it.effect("an address that has left is forgotten when its last connection has closed", () =>
+      Effect.gen(function* () {
+        const clock = yield* Clock.Clock
+        const book = new AddressBook<string>(Infinity, Schedule.forever, Effect.runFork, clock, undefined)
+        book.update(["a"])
+        const entry = book.choose(new Set(), false, () => 0)!
+        book.occupy(entry)
+        book.update([])
+        book.occupy(entry)
+        assert.isTrue(book.hasLeft("a"))
+        book.vacate(entry)
+        assert.isTrue(book.hasLeft("a"))
+        book.vacate(entry)
+        assert.isFalse(book.hasLeft("a"))
       })
     )
 

@@ -542,6 +542,17 @@ describe("RequestQueue", () => {
     )
   })
 
+  it.effect("a send that drains its own queue before it waits is interrupted", () =>
+    Effect.gen(function* () {
+      const { levels, queue: q, scripted } = yield* queue({}, 1)
+      const drain = Effect.forkDetach(q.drain(), { startImmediately: true })
+      scripted.set("a", Effect.andThen(drain, Effect.never))
+      const [a] = yield* sendAll(q, "a")
+      assert.strictEqual(a!.state(), "Closed")
+      assert.strictEqual((yield* levels).inFlight, 0)
+    })
+  )
+
   describe("resources", () => {
     it.effect("no fiber and no timer is alive while nothing is in flight", () =>
       Effect.gen(function* () {
