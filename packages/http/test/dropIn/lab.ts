@@ -60,15 +60,9 @@ export interface Subject {
 }
 
 /** Runs `tests` once for each client. Installs a leak oracle for the file. */
-export const forEachClient = (
-  title: string,
-  tests: (subject: Subject) => void,
-  only?: (subject: Subject) => boolean
-) => {
+export const forEachClient = (title: string, tests: (subject: Subject) => void) => {
   const oracle = leakOracle()
-  for (const subject of subjects(oracle)) {
-    if (only === undefined || only(subject)) describe(`${title}, ${subject.name}`, () => tests(subject))
-  }
+  for (const subject of subjects(oracle)) describe(`${title}, ${subject.name}`, () => tests(subject))
 }
 
 const subjects = (oracle: LeakOracle): ReadonlyArray<Subject> => [
