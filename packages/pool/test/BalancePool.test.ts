@@ -757,10 +757,15 @@ describe("BalancePool", () => {
       Effect.gen(function* () {
         yield* TestClock.adjust("1 milli")
         const { counted, running } = fiberCounter()
-        const { list, pool, refusing } = yield* counted(balance({ connectionsPerAddress: 1 }))
-        yield* list("a", "b")
+        const { list, pool, refusing } = yield* counted(
+          balance({
+            connectionsPerAddress: 1,
+            pool: (connect, { limit }) => CachePool.make({ connect, limit, minSize: 5 })
+          })
+        )
         const idle = running()
         refusing.add("b")
+        yield* list("a", "b")
         const callers = yield* borrowMany(pool, 3)
         assert.deepStrictEqual(states(callers), ["has 1", "waits", "waits"])
         yield* pool.drain()

@@ -241,8 +241,7 @@ export class Requests<Conn, Request, Reply, E, EP> {
   // ---------------------------------------------------------------------------
 
   readonly drain = (options?: { readonly deadline?: Duration.Input | undefined }): Effect.Effect<void> =>
-    // A closed queue needs no timer for a deadline.
-    Effect.suspend(() => (this.draining.state === "closed" ? Effect.void : this.draining.drain(options)))
+    this.draining.drain(options)
 
   private rejectWaiting(): void {
     for (let job = this.line.first; job !== undefined; job = this.line.first) {
