@@ -642,6 +642,86 @@ describe("BalancePool", () => {
     )
   })
 
+  describe("defects of tk-pool", () => {
+    it.effect("addresses that are set aside come back each at its own time, earliest first", () =>
+      Effect.gen(function* () {
+        const back: Array<string> = []
+        const { list, pool, refusing } = yield* balance({
+          setAside: Schedule.spaced("3 seconds"),
+          observer: { back: (address) => back.push(address) }
+        })
+        for (const address of ["a", "b", "c"]) refusing.add(address)
+        for (const addresses of [["a"], ["a", "b"], ["a", "b", "c"]]) {
+          yield* list(...addresses)
+          yield* Effect.exit(pool.use(() => Effect.void))
+          yield* TestClock.adjust("1 second")
+        }
+        assert.deepStrictEqual(back, ["a"])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(back, ["a", "b"])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(back, ["a", "b", "c"])
+      })
+    )
+
+    it.effect("an old connection of an address that left and came back breaks: nobody's count is wrong", () =>
+      Effect.gen(function* () {
+        const { list, live, pool } = yield* balance({ connectionsPerAddress: 2 })
+        yield* list("a")
+        const old = yield* borrowMany(pool, 2)
+        yield* list("b")
+        yield* list("a", "b")
+        const fresh = yield* borrowMany(pool, 3)
+        const addresses = fresh.map((caller) => caller.connection().address).toSorted()
+        assert.deepInclude(
+          [
+            ["a", "a", "b"],
+            ["a", "b", "b"]
+          ],
+          addresses
+        )
+        for (const caller of old) {
+          yield* caller.lease().invalidate
+          yield* caller.leave
+        }
+        yield* borrowMany(pool, 2)
+        assert.deepStrictEqual({ ...live }, { a: 2, b: 2 })
+      })
+    )
+
+    it.effect("news about addresses opens no connection that nobody needs", () =>
+      Effect.gen(function* () {
+        const { hanging, list, log, pool } = yield* balance()
+        const gate = yield* Deferred.make<void>()
+        for (const address of ["a", "b", "c"]) hanging.set(address, gate)
+        yield* list("a", "b", "c")
+        yield* borrowMany(pool, 2)
+        for (let i = 0; i < 5; i++) {
+          yield* list("a", "b", "c", `d${i}`)
+          yield* list("c", "b", "a")
+        }
+        assert.strictEqual(log.length, 2)
+        yield* Deferred.succeed(gate, undefined)
+        yield* settle
+        assert.strictEqual((yield* pool.stats).created, 2)
+      })
+    )
+
+    it.effect("requests are given to the connections of all addresses in turn", () =>
+      Effect.gen(function* () {
+        const { list, pool } = yield* balance({ connectionsPerAddress: 1 }, 3)
+        yield* list("a", "b", "c")
+        for (const caller of yield* borrowMany(pool, 3)) yield* caller.leave
+        const asked = yield* Effect.replicateEffect(
+          pool.use(({ address }) => Effect.succeed(address)),
+          9
+        )
+        assert.strictEqual(new Set(asked.slice(0, 3)).size, 3)
+        assert.deepStrictEqual([asked.slice(3, 6), asked.slice(6)], [asked.slice(0, 3), asked.slice(0, 3)])
+      })
+    )
+  })
+
   describe("observer", () => {
     /** A balance that writes down what its observer is told. */
     const observed = (options: Options = {}) =>
