@@ -225,11 +225,11 @@ describe("Http2Connection", () => {
     it.live("does not run while nobody reads", () =>
       Effect.gen(function* () {
         const server = yield* requestServer(oracle, (_, stream) => answer(stream, "x".repeat(1_000_000)))
-        const { connection } = yield* connectTo(server, { bodyTimeout: 40 })
+        const { connection } = yield* connectTo(server, { bodyTimeout: 300 })
         const length = yield* Effect.scoped(
           Effect.gen(function* () {
             const response = yield* HttpConnection.request(connection, get())
-            yield* Effect.sleep(200)
+            yield* Effect.sleep(700)
             return (yield* response.bytes).length
           })
         )

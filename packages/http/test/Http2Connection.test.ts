@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Http2Connection from "@poolkit/http/Http2Connection"
-import type * as HttpConnection from "@poolkit/http/HttpConnection"
+import * as HttpConnection from "@poolkit/http/HttpConnection"
 import * as SocketConnector from "@poolkit/http/SocketConnector"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -88,6 +88,20 @@ describe("Http2Connection", () => {
           "word"
         )
         assert.include(text, "word")
+      })
+    )
+
+    it.live("resumes its caller when node's HTTP/2 has returned, which must not be entered again", () =>
+      Effect.gen(function* () {
+        const server = yield* requestServer(oracle, (_, stream) => answer(stream, "ok"))
+        const { connection } = yield* connectTo(server)
+        const { stackTraceLimit } = Error
+        Error.stackTraceLimit = 100
+        yield* HttpConnection.request(connection, get())
+        const { stack } = new Error("here")
+        Error.stackTraceLimit = stackTraceLimit
+        assert.include(stack, "Immediate")
+        assert.notInclude(stack, "node:internal/http2")
       })
     )
 

@@ -14,7 +14,6 @@ export class RequestBody {
   private readonly stream: ClientHttp2Stream
   private readonly source: RequestStream | undefined
   private readonly declared: number | undefined
-  private stopped = false
 
   constructor(stream: ClientHttp2Stream, source: RequestStream | undefined, declared: number | undefined) {
     this.stream = stream
@@ -28,13 +27,12 @@ export class RequestBody {
       if (this.source === undefined) await this.writeBytes(content, onProgress)
       else await this.writeStream(this.source, onProgress)
     } catch (cause) {
-      if (!this.stopped) onFailure(cause)
+      onFailure(cause)
     }
   }
 
-  /** Nobody wants the rest. Interrupts the caller's stream. */
+  /** Nobody wants the rest. Interrupts the caller's stream; what is written to a stream that was reset goes nowhere. */
   stop(): void {
-    this.stopped = true
     this.source?.close()
   }
 
@@ -42,7 +40,6 @@ export class RequestBody {
     let start = 0
     for (; content.length - start > pieceSize; start += pieceSize) {
       await this.give(content.subarray(start, start + pieceSize), onProgress)
-      if (this.stopped) return
     }
     this.end(content.subarray(start))
   }
@@ -54,7 +51,6 @@ export class RequestBody {
       this.producing = true
       const next = await iterator.next()
       this.producing = false
-      if (this.stopped) return
       const chunk = next.done === true ? undefined : next.value
       written += chunk?.length ?? 0
       const wrong = chunk === undefined ? written !== this.declared : written > this.declared!
@@ -63,7 +59,6 @@ export class RequestBody {
       }
       if (chunk === undefined) return this.end()
       await this.give(chunk, onProgress)
-      if (this.stopped) return
     }
   }
 
