@@ -12,7 +12,7 @@ import * as MutableHashMap from "effect/MutableHashMap"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { distinct, Lookups } from "./internal/addressLookups.ts"
-import { defaultBackoff, millis } from "./internal/options.ts"
+import { defaultBackoff, integer, millis } from "./internal/options.ts"
 
 /**
  * How to look up addresses again and again.
@@ -40,6 +40,11 @@ export interface LookupOptions<A, E> {
    * Default `"keep"`.
    */
   readonly empty?: "keep" | "accept" | undefined
+  /**
+   * How many answers in a row must leave an address out before it leaves the
+   * list; for servers that answer with some of many addresses. Default 1.
+   */
+  readonly misses?: number | undefined
 }
 
 /**
@@ -79,7 +84,8 @@ export const fromLookup = <A, E, R>(
         schedule: options?.schedule ?? Schedule.jittered(Schedule.spaced("30 seconds")),
         retry: options?.retry ?? defaultBackoff,
         timeout: millis("Addresses", "timeout", options?.timeout, "5 seconds", "positive"),
-        acceptsEmpty: empty === "accept"
+        acceptsEmpty: empty === "accept",
+        misses: integer("Addresses", "misses", options?.misses, 1, 1, Infinity)
       })
       return lookups.next
     })

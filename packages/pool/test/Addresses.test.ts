@@ -184,6 +184,40 @@ describe("Addresses", () => {
       })
     )
 
+    it.effect("misses: an address leaves the list when so many answers in a row have left it out", () =>
+      Effect.gen(function* () {
+        const { lookup, say } = scripted(list("a", "b"))
+        const { lists } = yield* collect(Addresses.fromLookup(lookup, { ...every("1 second"), misses: 3 }))
+        const answers = [["c"], ["c", "a"], ["c"], ["d"], ["d"]]
+        for (const answer of answers) {
+          say(list(...answer))
+          yield* TestClock.adjust("1 second")
+        }
+        assert.deepStrictEqual(lists, [
+          ["a", "b"],
+          ["c", "a", "b"],
+          ["c", "a"],
+          ["d", "c", "a"],
+          // a was left out by the last three.
+          ["d", "c"]
+        ])
+      })
+    )
+
+    it.effect("misses: a lookup that fails leaves nothing out", () =>
+      Effect.gen(function* () {
+        const { lookup, say } = scripted(list("a", "b"))
+        const { lists } = yield* collect(Addresses.fromLookup(lookup, { ...every("1 second"), misses: 2 }))
+        say(list("a"))
+        yield* TestClock.adjust("1 second")
+        say(Effect.fail("no"))
+        yield* TestClock.adjust("5 seconds")
+        say(list("a", "b"))
+        yield* TestClock.adjust("5 seconds")
+        assert.deepStrictEqual(lists, [["a", "b"]])
+      })
+    )
+
     it.effect("one warning is logged for a row of failures", () =>
       Effect.gen(function* () {
         const logged: Array<string> = []
@@ -244,6 +278,7 @@ describe("Addresses", () => {
         const say = (options: object) =>
           Effect.map(Effect.exit(Stream.runDrain(Addresses.fromLookup(list("a"), options))), String)
         assert.include(yield* say({ timeout: -1 }), "Addresses: timeout must be a duration longer than zero, got -1")
+        assert.include(yield* say({ misses: 0 }), "Addresses: misses must be an integer of at least 1, got 0")
         assert.include(yield* say({ empty: "yes" }), 'Addresses: empty must be "keep" or "accept", got "yes"')
       })
     )

@@ -7,6 +7,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as MutableHashMap from "effect/MutableHashMap"
 import * as MutableHashSet from "effect/MutableHashSet"
 import type * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
@@ -20,6 +21,8 @@ export interface LookupSettings<A, E> {
   /** Milliseconds. */
   readonly timeout: number
   readonly acceptsEmpty: boolean
+  /** Answers in a row that leave an address out, until it is gone. */
+  readonly misses: number
 }
 
 /** The addresses of a list, each once and in the order of the list. */
@@ -35,7 +38,8 @@ export const distinct = <A>(list: ReadonlyArray<A>): ReadonlyArray<A> => {
 export class Lookups<A, E, R> {
   private readonly settings: LookupSettings<A, E | Cause.TimeoutError>
   private readonly look: Effect.Effect<ReadonlyArray<A>, E | Cause.TimeoutError, R>
-  private last: MutableHashSet.MutableHashSet<A> | undefined = undefined
+  /** The addresses of the latest list, each with how many answers in a row left it out. */
+  private last: MutableHashMap.MutableHashMap<A, number> | undefined = undefined
   private refresh: Step<ReadonlyArray<A>> | undefined = undefined
   /** While lookups fail. */
   private retry: Step<Cause.Cause<E | Cause.TimeoutError>> | undefined = undefined
@@ -68,32 +72,44 @@ export class Lookups<A, E, R> {
     const looked = this.pause === 0 ? Effect.exit(this.look) : Effect.delay(Effect.exit(this.look), this.pause)
     return Effect.flatMap(looked, (exit) =>
       Exit.isSuccess(exit)
-        ? Effect.flatMap(this.found(exit.value), (changed) =>
-            changed ? Effect.succeed([exit.value] as const) : this.loop()
+        ? Effect.flatMap(this.found(exit.value), (list) =>
+            list === undefined ? this.loop() : Effect.succeed([list] as const)
           )
         : Effect.flatMap(this.failed(exit.cause), () => this.loop())
     )
   }
 
-  /** Returns whether the list is news. */
-  private found(list: ReadonlyArray<A>): Effect.Effect<boolean> {
+  /** Returns the list if it is news. */
+  private found(answer: ReadonlyArray<A>): Effect.Effect<ReadonlyArray<A> | undefined> {
     const recovered = this.failing ? Effect.logInfo("Addresses can be looked up again") : Effect.void
     this.failing = false
     this.retry = undefined
-    const before = this.last
-    const changed =
-      before === undefined ||
-      MutableHashSet.size(before) !== list.length ||
-      list.some((address) => !MutableHashSet.has(before, address))
-    if (changed) this.last = MutableHashSet.fromIterable(list)
+    const news = this.update(answer)
     const refresh = this.refresh === undefined ? Schedule.toStep(this.settings.schedule) : Effect.succeed(this.refresh)
     const paused = Effect.flatMap(refresh, (step) => {
       this.refresh = step
-      return this.takeStep(step, list, () => {
+      return this.takeStep(step, answer, () => {
         this.ended = true
       })
     })
-    return Effect.as(Effect.andThen(recovered, paused), changed)
+    return Effect.as(Effect.andThen(recovered, paused), news)
+  }
+
+  /** The list that follows from an answer, if it is another one than before. */
+  private update(answer: ReadonlyArray<A>): ReadonlyArray<A> | undefined {
+    const before = this.last ?? MutableHashMap.empty<A, number>()
+    const next = MutableHashMap.fromIterable(answer.map((address) => [address, 0] as const))
+    const kept: Array<A> = []
+    let changed = this.last === undefined || answer.some((address) => !MutableHashMap.has(before, address))
+    for (const [address, missed] of before) {
+      if (MutableHashMap.has(next, address)) continue
+      if (missed + 1 < this.settings.misses) {
+        kept.push(address)
+        MutableHashMap.set(next, address, missed + 1)
+      } else changed = true
+    }
+    this.last = next
+    return changed ? [...answer, ...kept] : undefined
   }
 
   private failed(cause: Cause.Cause<E | Cause.TimeoutError>): Effect.Effect<void> {
