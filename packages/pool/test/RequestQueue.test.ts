@@ -354,6 +354,8 @@ describe("RequestQueue", () => {
         yield* TestClock.adjust("1 second")
         yield* reply("a")
         assert.strictEqual(sender!.state(), "re: a")
+        const { forwarded, retried } = yield* q.stats
+        assert.deepStrictEqual([forwarded, retried], [1, 1])
       })
     )
 

@@ -46,6 +46,7 @@ class Job<Request, Reply, E> implements Link<Job<Request, Reply, E>> {
   next: Job<Request, Reply, E> | undefined = undefined
   phase: "waiting" | "running" | "answered" = "waiting"
   tries = 0
+  forwarded = false
   fiber: Fiber.Fiber<Reply, E> | undefined = undefined
 
   constructor(
@@ -217,7 +218,8 @@ export class Requests<Conn, Request, Reply, E, EP> {
     connection: Conn,
     lease: Lease<Conn>
   ): Effect.Effect<Reply, E> {
-    if (job.tries === 1) this.counts.forwarded++
+    if (!job.forwarded) this.counts.forwarded++
+    job.forwarded = true
     this.tell("forwarded", job.request, monotonic(this.clock) - job.since)
     return Effect.onExit(
       Effect.provideContext(
