@@ -27,9 +27,9 @@ const server = useFaultServer<Http1Scenario>("HTTP/1.1 reuse", "./http1Server.ts
 
 describe("HttpRequest over HTTP/1.1", () => {
   describe("a connection that ends or speaks unasked", () => {
-    it.live("0 to 5 ms around its reuse costs no GET", () => staleConnections(oracle, server, "GET", 200))
+    it.live("0 to 5 ms around its reuse costs no GET", () => staleConnections(oracle, server, "GET", 120))
 
-    it.live("0 to 5 ms around its reuse lets no POST run twice", () => staleConnections(oracle, server, "POST", 200))
+    it.live("0 to 5 ms around its reuse lets no POST run twice", () => staleConnections(oracle, server, "POST", 120))
 
     it.live("while the event loop stands still poisons nothing", () => poisonedConnections(oracle, server, 50))
 

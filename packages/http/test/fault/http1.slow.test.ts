@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { leakOracle } from "../leakOracle.ts"
+import { churn } from "./churned.ts"
 import { randomAnswers, randomRequests } from "./http1Fuzz.ts"
 import type { Http1Scenario } from "./http1Script.ts"
 import { poisonedConnections, staleConnections } from "./http1Stale.ts"
@@ -10,6 +11,10 @@ const oracle = leakOracle()
 const server = useFaultServer<Http1Scenario>("HTTP/1.1 slow", "./http1Server.ts")
 
 describe("HttpRequest over HTTP/1.1", () => {
+  it.live("settles every request of random runs, and mixes up, cuts short or leaks nothing", () =>
+    churn("HTTP/1.1", [1, 2, 3, 4, 5, 6, 7, 8], 24, 120_000)
+  )
+
   it.live("costs no GET when connections end 0 to 5 ms around their reuse", () =>
     staleConnections(oracle, server, "GET", 2_000)
   )

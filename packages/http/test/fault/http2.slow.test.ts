@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { leakOracle } from "../leakOracle.ts"
+import { churn } from "./churned.ts"
 import { calmedCancels, cappedCancels } from "./http2Cancel.ts"
-import { churn } from "./http2Churned.ts"
 import { gracefulCloses } from "./http2Goaway.ts"
 import type { Http2Scenario } from "./http2Script.ts"
 import { useFaultServer } from "./suite.ts"
@@ -12,7 +12,7 @@ const server = useFaultServer<Http2Scenario>("HTTP/2 slow", "./http2Server.ts")
 
 describe("HttpRequest over HTTP/2", () => {
   it.live("settles every request of random runs, and mixes up, cuts short or leaks nothing", () =>
-    churn([1, 2, 3, 4, 5, 6, 7, 8], 24, 120_000)
+    churn("HTTP/2", [1, 2, 3, 4, 5, 6, 7, 8], 24, 120_000)
   )
 
   it.live("costs no request when servers take their leave at any moment", () =>

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import { execFile } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import type { Counts } from "./faultServer.ts"
-import type { Outcome } from "./http2Churn.ts"
+import type { Outcome } from "./churn.ts"
 import { summary } from "./suite.ts"
 
 interface Report {
@@ -22,22 +22,30 @@ interface Ended {
   readonly stderr: string
 }
 
-const program = fileURLToPath(new URL("./http2Churn.ts", import.meta.url))
+const programs = { "HTTP/1.1": "./http1Churn.ts", "HTTP/2": "./http2Churn.ts" }
 
-const start = (args: ReadonlyArray<string>, timeout: number) =>
+const start = (program: string, args: ReadonlyArray<string>, timeout: number) =>
   Effect.callback<Ended>((resume) => {
-    const child = execFile(process.execPath, [program, ...args], { timeout }, (error, stdout, stderr) =>
-      resume(Effect.succeed({ code: error === null ? 0 : (error.signal ?? error.code ?? "unknown"), stdout, stderr }))
+    const child = execFile(
+      process.execPath,
+      [fileURLToPath(new URL(program, import.meta.url)), ...args],
+      { timeout },
+      (error, stdout, stderr) =>
+        resume(Effect.succeed({ code: error === null ? 0 : (error.signal ?? error.code ?? "unknown"), stdout, stderr }))
     )
     return Effect.sync(() => void child.kill("SIGKILL"))
   })
 
 /** `rounds` times 16 requests at once, for each seed. A run with the same seed makes the same requests. */
-export const churn = (seeds: ReadonlyArray<number>, rounds: number, timeout: number) =>
+export const churn = (protocol: keyof typeof programs, seeds: ReadonlyArray<number>, rounds: number, timeout: number) =>
   Effect.gen(function* () {
     const requests = 16
-    const { code, stderr, stdout } = yield* start([seeds.join(), String(rounds), String(requests)], timeout)
-    // nodejs/node#64841: HTTP/2 churn corrupts node's memory. A finding about node, to be told from one about us.
+    const { code, stderr, stdout } = yield* start(
+      programs[protocol],
+      [seeds.join(), String(rounds), String(requests)],
+      timeout
+    )
+    // nodejs/node#64841: churn of HTTP/2 corrupts node's memory. A finding about node, to be told from one about us.
     assert.notInclude([139, "SIGSEGV", "SIGABRT"], code, `node crashed: ${stderr}`)
     assert.strictEqual(code, 0, `${stdout}${stderr}`)
     const report: Report = JSON.parse(stdout)
@@ -56,7 +64,7 @@ export const churn = (seeds: ReadonlyArray<number>, rounds: number, timeout: num
     assert.strictEqual(succeeded + failed + interrupted + undetectable, seeds.length * rounds * requests)
     assert.isAbove(succeeded, (seeds.length * rounds * requests) / 5)
     console.log(
-      `${summary("HTTP/2 churn", report.counts)}: ${succeeded} served, ${failed} failed, ` +
+      `${summary(`${protocol} churn`, report.counts)}: ${succeeded} served, ${failed} failed, ` +
         `${interrupted} interrupted, ${undetectable} that node cannot tell from whole ones`
     )
   })
