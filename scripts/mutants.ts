@@ -1,0 +1,127 @@
+/**
+ * Checks that the tests notice bugs: makes each of the bugs listed in
+ * `mutants/`, one at a time and in a private copy of the repository, and runs
+ * the test that is named to notice it, which must pass before and fail then.
+ *
+ * `node scripts/mutants.ts [words]` takes only the mutations whose name or file
+ * contains the words. Exits with 1 if a mutation survives, or if its text is
+ * no longer in the source exactly once.
+ */
+import { readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { all } from "./mutants/all.ts"
+import { makeCopies } from "./mutants/copy.ts"
+import type { Mutation } from "./mutants/mutation.ts"
+import { runTests, stopAll } from "./mutants/vitest.ts"
+
+interface Result {
+  readonly mutation: Mutation
+  readonly killed: boolean
+  readonly seconds: number
+}
+
+const root = join(import.meta.dirname, "..")
+const parallel = 2
+/** Milliseconds after which a test has hung, and after which a run has, which also starts and loads the sources. */
+const testTimeout = 6_000
+const runTimeout = 30_000
+
+/** What is wrong with the list itself, before anything runs. */
+const findStale = (mutations: ReadonlyArray<Mutation>): ReadonlyArray<string> =>
+  mutations.flatMap(({ file, find, name, replace }) => {
+    const count = readFileSync(join(root, file), "utf8").split(find).length - 1
+    if (count === 1 && find !== replace) return []
+    const problem = count === 1 ? "it changes nothing" : `its text is there ${count} times, not once`
+    return [`stale: ${name} (${file}): ${problem}`]
+  })
+
+/** Which tests do not pass although nothing is mutated. */
+const findBroken = async (copy: string, mutations: ReadonlyArray<Mutation>): Promise<ReadonlyArray<string>> => {
+  const { output, verdictOf } = await runTests(
+    copy,
+    mutations.map(({ test }) => test),
+    4 * testTimeout,
+    4 * runTimeout
+  )
+  const broken = mutations.flatMap(({ test }) => {
+    const verdict = verdictOf(test)
+    if (verdict === "passed") return []
+    return [`${verdict} without a mutation: ${test.name} (${test.file})`]
+  })
+  if (broken.length > 0) console.error(output)
+  return broken
+}
+
+const tryOne = async (copy: string, mutation: Mutation): Promise<Result> => {
+  const started = performance.now()
+  const path = join(copy, mutation.file)
+  const source = readFileSync(path, "utf8")
+  // A function, because a string would be searched for `$`.
+  writeFileSync(
+    path,
+    source.replace(mutation.find, () => mutation.replace)
+  )
+  const { output, verdictOf } = await runTests(copy, [mutation.test], testTimeout, runTimeout)
+  writeFileSync(path, source)
+  const seconds = (performance.now() - started) / 1000
+  const verdict = verdictOf(mutation.test)
+  const killed = verdict === (mutation.kills === "hang" ? "hung" : "failed")
+  const found = killed ? "killed" : verdict === "passed" ? "SURVIVED" : `NOT KILLED, the test is ${verdict}`
+  console.log(`${seconds.toFixed(1).padStart(5)} s  ${found}: ${mutation.name}`)
+  if (verdict === "missing") console.error(output)
+  return { mutation, killed, seconds }
+}
+
+/** Takes mutations from one list in as many copies as there are. */
+const tryAll = async (
+  copies: ReadonlyArray<string>,
+  mutations: ReadonlyArray<Mutation>
+): Promise<ReadonlyArray<Result>> => {
+  const results: Array<Result> = []
+  const left = mutations.map((mutation, i) => ({ mutation, i }))
+  const work = async (copy: string) => {
+    for (let next = left.shift(); next !== undefined; next = left.shift()) {
+      results[next.i] = await tryOne(copy, next.mutation)
+    }
+  }
+  await Promise.all(copies.map(work))
+  return results
+}
+
+const printTable = (results: ReadonlyArray<Result>): void => {
+  console.log("\n| mutation | file | killed by | seconds |\n| --- | --- | --- | ---: |")
+  for (const { killed, mutation, seconds } of results) {
+    const { file, name, test } = mutation
+    console.log(`| ${name} | ${file} | ${killed ? test.name : "**nothing**"} | ${seconds.toFixed(1)} |`)
+  }
+}
+
+const main = async (): Promise<boolean> => {
+  const words = process.argv.slice(2).join(" ")
+  const mutations = all.filter(({ file, name }) => `${name} ${file}`.includes(words))
+  const stale = findStale(mutations)
+  for (const problem of stale) console.error(problem)
+  if (stale.length > 0) return false
+  const { copies, remove } = makeCopies(root, parallel)
+  const stop = () => {
+    stopAll()
+    remove()
+    process.exit(130)
+  }
+  process.on("SIGINT", stop).on("SIGTERM", stop)
+  try {
+    const broken = await findBroken(copies[0]!, mutations)
+    for (const problem of broken) console.error(problem)
+    if (broken.length > 0) return false
+    const results = await tryAll(copies, mutations)
+    printTable(results)
+    const killed = results.filter((result) => result.killed).length
+    console.log(`\n${killed} of ${results.length} killed`)
+    return killed === results.length && killed > 0
+  } finally {
+    stopAll()
+    remove()
+  }
+}
+
+process.exitCode = (await main()) ? 0 : 1

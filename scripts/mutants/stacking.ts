@@ -1,0 +1,221 @@
+/** Kinds over other kinds: expiry, maps, negotiation. */
+import { inPool, type Mutation } from "./mutation.ts"
+
+const src = "packages/pool/src"
+
+const expire: ReadonlyArray<Mutation> = [
+  {
+    name: "what has expired is lent until somebody looks",
+    file: `${src}/ExpirePool.ts`,
+    find: "yield* made.guard(policy.keep)",
+    replace: "",
+    test: inPool(
+      "ExpirePool",
+      "ExpirePool > schedule > E2 between two looks the guard keeps what has expired from being lent"
+    )
+  },
+  {
+    name: "all connections have the same lifetime",
+    file: `${src}/ExpirePool.ts`,
+    find: "return this.maxLifetime * (1 - this.jitter * share)",
+    replace: "return this.maxLifetime * (1 - this.jitter * (share - share))",
+    test: inPool(
+      "ExpirePool",
+      "ExpirePool > maxLifetime > E1 jitter shortens lifetimes by at most its share, each connection's by another"
+    )
+  },
+  {
+    name: "a connection's lifetime is drawn anew at each look",
+    file: `${src}/ExpirePool.ts`,
+    find: "const share = (this.seed + info.id * 0.618033988749895) % 1",
+    replace: "const share = Math.random()",
+    test: inPool(
+      "ExpirePool",
+      "ExpirePool > maxLifetime > E1 a connection's own lifetime does not change while it lives"
+    )
+  },
+  {
+    name: "a used connection expires for being idle",
+    file: `${src}/ExpirePool.ts`,
+    find: `    if (this.idleTimeToLive !== Infinity && info.idleSince !== undefined) {
+      if (this.age(info, info.idleSince, now)`,
+    replace: `    if (this.idleTimeToLive !== Infinity) {
+      if (this.age(info, info.idleSince ?? info.createdAt, now)`,
+    test: inPool(
+      "ExpirePool",
+      "ExpirePool > idleTimeToLive > E2 I8 a used connection is never idle, however long it is used"
+    )
+  },
+  {
+    name: "a clock that jumps back lets connections live until it has caught up",
+    file: `${src}/ExpirePool.ts`,
+    find: "if (now >= since) return now - since",
+    replace: "if (now >= 0) return Math.max(0, now - since)",
+    test: inPool(
+      "ExpirePool",
+      "ExpirePool > a clock that jumps > E3 back expires nothing never: what is idle goes within its time from when that was noticed"
+    )
+  },
+  {
+    name: "a timer runs for a pool that has become empty",
+    file: `${src}/ExpirePool.ts`,
+    find: "yield* Effect.raceFirst(Effect.sleep(delay), occupancy.empty)",
+    replace: "yield* Effect.sleep(delay)",
+    test: inPool(
+      "ExpirePool",
+      "ExpirePool > the fiber > E3 A10 drops its timer at once when the last connection goes by other means"
+    )
+  }
+]
+
+const map: ReadonlyArray<Mutation> = [
+  {
+    name: "a key is known a turn after its first caller came",
+    file: `${src}/MapPool.ts`,
+    find: "    MutableHashMap.set(this.entries, key, entry)\n",
+    replace: "    setImmediate(() => MutableHashMap.set(this.entries, key, entry))\n",
+    test: inPool(
+      "MapPool.keys",
+      "MapPool > key and pool > M1 a pool for each key: targets of one key share, others do not"
+    )
+  },
+  {
+    name: "a build that failed is found by every later caller",
+    file: `${src}/MapPool.ts`,
+    find: "if (Exit.isFailure(exit)) this.takeOut(entry)",
+    replace: "",
+    test: inPool(
+      "MapPool.keys",
+      "MapPool > key and pool > M1 a build that dies is every caller's defect, and the next call builds again"
+    )
+  },
+  {
+    name: "a key is swept while an attempt without a caller is in flight",
+    file: `${src}/MapPool.ts`,
+    find: "stats.idle + stats.used + stats.connecting + stats.closing + stats.pending + stats.borrowers === 0",
+    replace: "stats.idle + stats.used + stats.closing + stats.pending + stats.borrowers === 0",
+    test: inPool(
+      "MapPool.keys",
+      "MapPool > idleTimeToLive > M2 a key is not removed while an attempt without a caller is in flight"
+    )
+  },
+  {
+    name: "a caller that comes while a key's stats are read is removed with it",
+    file: `${src}/MapPool.ts`,
+    find: "if (entry.calls !== calls || !unused(stats)) return false",
+    replace: "if (!unused(stats)) return false",
+    test: inPool(
+      "MapPool.removal",
+      "MapPool > removal > M2 a key whose caller came while the sweep read its stats is not removed"
+    )
+  },
+  {
+    name: "the oldest key makes room, not the least recently used one",
+    file: `${src}/MapPool.ts`,
+    find: ".sort((a, b) => a.lastCall - b.lastCall)",
+    replace: "",
+    test: inPool(
+      "MapPool.keys",
+      "MapPool > maxKeys > M3 at the limit the least recently used key without borrowers makes room"
+    )
+  },
+  {
+    name: "a key with a borrower makes room",
+    file: `${src}/MapPool.ts`,
+    find: "stats.borrowers + stats.pending === 0",
+    replace: "stats.pending === 0",
+    test: inPool("MapPool.keys", "MapPool > maxKeys > M3 nor does one whose borrower came by get, whose call has ended")
+  },
+  {
+    name: "a guard does not reach keys that come later",
+    file: `${src}/MapPool.ts`,
+    find: "yield* this.attachments.add(pool)",
+    replace: "",
+    test: inPool(
+      "MapPool.keys",
+      "MapPool > all keys > M5 guard holds for all keys and for those that come later, while its scope is open"
+    )
+  },
+  {
+    name: "a key's sweep is forgotten when its last connection closes",
+    file: `${src}/MapPool.ts`,
+    find: "if (--entry.connections === 0) this.emptied(entry)",
+    replace: "entry.connections--",
+    test: inPool(
+      "MapPool.keys",
+      "MapPool > idleTimeToLive > M2 a key with an idle connection stays, however long nobody comes"
+    )
+  }
+]
+
+const negotiate: ReadonlyArray<Mutation> = [
+  {
+    name: "each caller of a cold burst probes for itself",
+    file: `${src}/internal/negotiation.ts`,
+    find: "if (this.outcome === undefined && this.probe !== undefined) {",
+    replace: "if (this.outcome === undefined && this.probe === null) {",
+    test: inPool(
+      "NegotiatePool",
+      "NegotiatePool > a cold burst > N3 I15 makes one probe where the upgrade side is exclusive and the fallback has a minimum, too"
+    )
+  },
+  {
+    name: "a connection that the other side does not take stays open",
+    file: `${src}/internal/negotiation.ts`,
+    find: "if (parcel.taken) return Effect.void",
+    replace: "if (handsOver) return Effect.void",
+    test: inPool(
+      "NegotiatePool",
+      "NegotiatePool > a cold burst > N3 A7 the wait counts on, too, where both sides are singletons"
+    )
+  },
+  {
+    name: "a connection is closed although the other side took it",
+    file: `${src}/internal/negotiation.ts`,
+    find: "if (parcel.taken) return Effect.void",
+    replace: "",
+    test: inPool("NegotiatePool", "NegotiatePool > make > N1 makeMerged lends the connection as it is")
+  },
+  {
+    name: "the wait for the probe is not counted on the side that it picks",
+    file: `${src}/internal/twoSides.ts`,
+    find: "start === undefined ? pool : waitingSince(start)",
+    replace: "start === undefined || waitingSince === undefined ? pool : pool",
+    test: inPool(
+      "NegotiatePool",
+      "NegotiatePool > a cold burst > N3 A7 the wait for the probe counts against the wait on the side that it picks (use)"
+    )
+  },
+  {
+    name: "a newcomer overtakes those who wait for the probe",
+    file: `${src}/internal/twoSides.ts`,
+    find: "if (handovers > 0 || this.inner[moving].isWaking()) return moving",
+    replace: "if (handovers < 0) return moving",
+    test: inPool(
+      "NegotiatePool",
+      "NegotiatePool > a cold burst > N3 A6 nobody who comes when the outcome is known overtakes those who waited for it"
+    )
+  },
+  {
+    name: "the first outcome is never contradicted",
+    file: `${src}/internal/negotiation.ts`,
+    find: "this.outcome = picked",
+    replace: "this.outcome ??= picked",
+    test: inPool(
+      "NegotiatePool",
+      "NegotiatePool > a cold burst > N3 until contradicted: an upgrade connect that turns out to be a fallback fans out"
+    )
+  },
+  {
+    name: "a hand-over needs a second slot of the shared limit",
+    file: `${src}/internal/memoryLimit.ts`,
+    find: "giver === undefined && this.limit.used >= this.limit.max",
+    replace: "this.limit.used >= this.limit.max",
+    test: inPool(
+      "NegotiatePool",
+      "NegotiatePool > the hand-over > N2 M4 under a shared limit of 1 a connection changes sides without a second slot"
+    )
+  }
+]
+
+export const stacking: ReadonlyArray<Mutation> = [...expire, ...map, ...negotiate]
