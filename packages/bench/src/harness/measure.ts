@@ -1,0 +1,92 @@
+/**
+ * Measures the contestants of a case in turns: A B C, B C A, C A B, …
+ *
+ * Times on a shared machine mean little, ratios within one round mean
+ * something; and whoever came first in every round would always find the caches
+ * of the one before.
+ */
+import * as Effect from "effect/Effect"
+import type { Scope } from "effect/Scope"
+import type { Case, Contestant, Figures, Run } from "./subject.ts"
+
+export interface Settings {
+  readonly rounds: number
+  /** What one sample should take, in milliseconds. */
+  readonly sampleTime: number
+}
+
+export interface Measured {
+  readonly contestant: string
+  readonly setup?: string | undefined
+  readonly operations: number
+  readonly rounds: ReadonlyArray<Figures>
+}
+
+interface Entrant {
+  readonly contestant: Contestant
+  readonly run: Run
+  readonly operations: number
+  readonly rounds: Array<Figures>
+}
+
+/** Measures one case. Everybody is open before the first round. */
+export const measure = (
+  { contestants, operations }: Case,
+  settings: Settings
+): Effect.Effect<ReadonlyArray<Measured>, unknown> =>
+  Effect.gen(function* () {
+    const entrants: Array<Entrant> = []
+    for (const contestant of contestants) entrants.push(yield* enter(contestant, operations, settings))
+    for (let round = 0; round < settings.rounds; round++) {
+      for (let place = 0; place < entrants.length; place++) {
+        const { operations, rounds, run } = entrants[(round + place) % entrants.length]!
+        rounds.push(yield* sample(run, operations))
+      }
+    }
+    return entrants.map(({ contestant, operations, rounds }) => ({
+      contestant: contestant.name,
+      setup: contestant.setup,
+      operations,
+      rounds
+    }))
+  }).pipe(Effect.scoped)
+
+const enter = (
+  contestant: Contestant,
+  operations: number | undefined,
+  settings: Settings
+): Effect.Effect<Entrant, unknown, Scope> =>
+  Effect.gen(function* () {
+    const run = yield* contestant.open
+    return { contestant, run, operations: operations ?? (yield* calibrate(run, settings.sampleTime)), rounds: [] }
+  })
+
+/** Finds how many operations fill a sample, which warms up as well. */
+const calibrate = (run: Run, sampleTime: number): Effect.Effect<number> =>
+  Effect.gen(function* () {
+    let operations = 16
+    let best = Infinity
+    for (;;) {
+      const { time } = yield* sample(run, operations)
+      best = Math.min(best, time!)
+      if (time! * operations >= sampleTime * 0.5e6) return Math.max(1, Math.round((sampleTime * 1e6) / best))
+      operations *= 4
+    }
+  })
+
+/** Collects garbage first, so that nobody pays for the one before. */
+const sample = (run: Run, operations: number): Effect.Effect<Figures> =>
+  Effect.promise(async () => {
+    globalThis.gc?.()
+    const cpuBefore = process.cpuUsage()
+    const start = performance.now()
+    const own = await run(operations)
+    const elapsed = performance.now() - start
+    const cpu = process.cpuUsage(cpuBefore)
+    return {
+      time: (elapsed * 1e6) / operations,
+      cpu: ((cpu.user + cpu.system) * 1e3) / operations,
+      rate: (operations * 1e3) / elapsed,
+      ...own
+    }
+  })
