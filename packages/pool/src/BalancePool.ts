@@ -88,8 +88,9 @@ export interface BalancePoolOptions<Addr, B, E, R, Conn, EP, RP, RA> {
   readonly connectionsPerAddress?: number | undefined
   /**
    * The time that a connect to one address may take, before it counts as failed
-   * and another address is tried. Default 3 seconds; the inner pool's
-   * `connectTimeout`, for all tries of an attempt together, should be longer.
+   * and another address is tried. Default 3 seconds. The inner pool's
+   * `connectTimeout` is for all tries of an attempt together and for its wait
+   * for room; where loans can last longer, make it as long as `waitTimeout`.
    */
   readonly connectTimeout?: Duration.Input | undefined
   /** How long an address whose connect failed is set aside. Default exponential from 100 ms to 5 s, jittered. */

@@ -530,6 +530,28 @@ describe("BalancePool", () => {
       })
     )
 
+    it.effect(
+      "B4 A7 beside a bad address callers of a full service wait for waitTimeout, if connectTimeout lets them",
+      () =>
+        Effect.gen(function* () {
+          const { list, pool, refusing } = yield* balance({
+            connectionsPerAddress: 1,
+            pool: (connect, { limit }) =>
+              CachePool.make({ connect, limit, connectTimeout: "30 seconds", waitTimeout: "30 seconds" })
+          })
+          refusing.add("b")
+          yield* list("a", "b")
+          const [first, second, third] = yield* borrowMany(pool, 3)
+          yield* TestClock.adjust("29999 millis")
+          assert.deepStrictEqual(states([first!, second!, third!]), ["has 1", "waits", "waits"])
+          yield* first!.leave
+          yield* TestClock.adjust("1 millis")
+          yield* settle
+          assert.strictEqual(second!.state(), "has 1")
+          assert.match(third!.state(), /^WaitTimeout/)
+        })
+    )
+
     it.effect("B4 callers in line get an address that was set aside as soon as its time is over", () =>
       Effect.gen(function* () {
         const { list, pool, refusing } = yield* balance({ connectionsPerAddress: 1 })
