@@ -107,7 +107,7 @@ class Cache<Conn, E> extends Pool<Conn, E> implements CachePool<Conn, E> {
     return takeInScope(
       lender,
       (loan) => Option.map(Option.fromUndefinedOr(loan.held), (held) => held.value),
-      (loan) => this.queue.takeIdle(loan, lender)
+      (loan, then) => this.queue.takeIdle(loan, lender, then)
     )
   }) as Effect.Effect<Option.Option<Conn>, PoolError, Scope.Scope>
 

@@ -124,25 +124,29 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
   // Taking
   // ---------------------------------------------------------------------------
 
-  take(loan: Loan<Conn, E | PoolError>): Effect.Effect<void, E | PoolError> | undefined {
+  take<A, E2, R>(
+    loan: Loan<Conn, E | PoolError>,
+    then: () => Effect.Effect<A, E2, R>
+  ): Effect.Effect<A, E | PoolError | E2, R> {
     if (this.connections.state !== "open") return closed
     // The scope it was meant for had closed.
     if (loan.phase === "ended") return Effect.interrupt
-    if (this.lendReady(loan)) return undefined
+    if (this.lendReady(loan)) return then()
     const { maxPending, waitTimeout } = this.connections.settings
     if (this.pending >= maxPending) return Effect.fail(new PoolError({ reason: new QueueFull({ maxPending }) }))
     const making = this.join(loan)
-    if (this.lendMade(loan, making)) return undefined
+    if (this.lendMade(loan, making)) return then()
     const now = monotonic(this.connections.clock)
     const start = (loan.start ??= now)
     const followed = Effect.catchCause(this.follow(loan, making), (cause) =>
       Effect.failCause(redirectSince(cause, start))
     )
     const waiting = loan.scope === undefined ? followed : Effect.raceFirst(followed, cancelled(loan))
-    return Effect.timeoutOrElse(Effect.interruptible(waiting), {
+    const inTime = Effect.timeoutOrElse(Effect.interruptible(waiting), {
       duration: Duration.millis(Math.max(0, start + waitTimeout - now)),
       orElse: () => this.timedOut(loan)
     })
+    return Effect.flatMap(inTime, then)
   }
 
   lendNow(loan: Loan<Conn, E | PoolError>): boolean {

@@ -309,6 +309,20 @@ describe("SharedPool", () => {
       })
     )
 
+    for (const via of ["use", "get", "lease"] as const) {
+      it.effect(`H2 below 1: it makes no difference how callers borrow (${via})`, () =>
+        Effect.gen(function* () {
+          const { peer, pool } = yield* shared({ concurrency: 10, saturation: 0.3, maxSize: 2 })
+          const seen: Array<number> = []
+          for (let i = 0; i < 4; i++) {
+            yield* borrow(pool, via)
+            seen.push(peer.attempts())
+          }
+          assert.deepStrictEqual(seen, [1, 1, 2, 2])
+        })
+      )
+    }
+
     it.effect("H2 counts from every connection: as long as one is below it, none opens", () =>
       Effect.gen(function* () {
         const { peer, pool } = yield* shared({ concurrency: 4, saturation: 0.5, maxSize: 3 })

@@ -26,5 +26,17 @@ describe("CachePool", () => {
         assert.strictEqual(new Set(longest.map(Math.round)).size, longest.length, String(longest))
       }).pipe(Random.withSeed("backoff"))
     )
+
+    it.effect("C7 goes on trying, whatever fraction of a millisecond a pause ends at", () =>
+      Effect.gen(function* () {
+        for (const seed of ["backoff", "jitter", "1", "2", "3"]) {
+          const { peer } = yield* cache({ minSize: 1 }, TestConnector.makeUnsafe(fail)).pipe(Random.withSeed(seed))
+          yield* TestClock.adjust("2 minutes")
+          const before = peer.attempts()
+          yield* TestClock.adjust("10 seconds")
+          assert.isAtLeast(peer.attempts() - before, 1, seed)
+        }
+      })
+    )
   })
 })

@@ -30,7 +30,8 @@ export class Alarm {
     if (this.at <= at) return
     this.clear()
     this.at = at
-    const wait = Duration.millis(Math.max(0, at - monotonic(this.clock)))
+    // Whole milliseconds, as timers have them: one that rings a fraction too early would be set again and again.
+    const wait = Duration.millis(Math.max(0, Math.ceil(at - monotonic(this.clock))))
     this.fiber = this.run(
       Effect.flatMap(Effect.sleep(wait), () =>
         Effect.sync(() => {

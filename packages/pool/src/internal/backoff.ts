@@ -38,7 +38,11 @@ export class Backoff<E> {
     this.run = run
     this.clock = clock
     this.ended = ended
-    this.alarm = new Alarm(run, clock, ended)
+    this.alarm = new Alarm(run, clock, () => {
+      // What the ring is for must not set it again.
+      if (!this.resting) this.until = undefined
+      ended()
+    })
   }
 
   get resting(): boolean {
@@ -104,8 +108,8 @@ export class Backoff<E> {
   /** Sets the timer for the end of the pause, or clears it when nobody waits. */
   wake(demand: boolean): void {
     if (!demand) this.alarm.clear()
-    // A pause that is over keeps its timer, which may be late: whoever waits has only its ring to go by.
-    else if (this.resting && this.until !== Infinity) this.alarm.set(this.until!)
+    // Set also where the pause has just ended: it had not when somebody looked, who has only the ring to go by.
+    else if (this.until !== undefined && this.until !== Infinity) this.alarm.set(this.until)
   }
 
   stop(): void {

@@ -37,6 +37,11 @@ export class Checks<Conn> {
     return undefined
   }
 
+  /** Whether anything asks since when a connection is idle while it is being returned. */
+  get timed(): boolean {
+    return this.guards.length > 0 || this.options.validate !== undefined
+  }
+
   /** Whether `validate` must run first. Not for a fresh connection, nor for one that others use right now. */
   needsValidation(connection: Connection<Conn>): boolean {
     if (this.options.validate === undefined || connection.fresh || connection.idleSince === undefined) return false

@@ -35,6 +35,8 @@ export type Waiting<Conn, E> = Loan<Conn, E | PoolError>
 /** An attempt, and the waiter it is for. */
 export type Own<Conn, E> = Attempt<Conn, Waiting<Conn, E>>
 
+type Then<A, E, R> = () => Effect.Effect<A, E, R>
+
 export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, InnerPool {
   readonly connections: Connections<Conn, E>
   protected readonly line = new Line<Waiting<Conn, E>>()
@@ -57,17 +59,17 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   // Taking
   // ---------------------------------------------------------------------------
 
-  take(loan: Waiting<Conn, E>): Effect.Effect<void, E | PoolError> | undefined {
+  take<A, E2, R>(loan: Waiting<Conn, E>, then: Then<A, E2, R>): Effect.Effect<A, E | PoolError | E2, R> {
     if (this.connections.state !== "open") return Effect.fail(new PoolError({ reason: new Closed() }))
     // The scope it was meant for had closed.
     if (loan.phase !== "new") return Effect.interrupt
-    if (this.lendNow(loan)) return undefined
+    if (this.lendNow(loan)) return then()
     const { maxPending } = this.connections.settings
     if (this.line.waiters.size >= maxPending)
       return Effect.fail(new PoolError({ reason: new QueueFull({ maxPending }) }))
     this.join(loan)
     this.pump()
-    return this.settledOrWaiting(loan)
+    return this.settledOrWaiting(loan, then)
   }
 
   lendNow(loan: Waiting<Conn, E>): boolean {
@@ -80,27 +82,30 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   }
 
   /** Waits for the loan's outcome; it may be there already. */
-  private settledOrWaiting(loan: Waiting<Conn, E>): Effect.Effect<void, E | PoolError> | undefined {
+  private settledOrWaiting<A, E2, R>(
+    loan: Waiting<Conn, E>,
+    then: Then<A, E2, R>
+  ): Effect.Effect<A, E | PoolError | E2, R> {
     // Behind those who were settled before it.
     if (loan.phase === "settled" && this.wakes.first === loan) {
       this.wakes.remove(loan)
-      return Exit.isFailure(loan.outcome!) ? loan.outcome! : this.accept(loan)
+      return Exit.isFailure(loan.outcome!) ? Effect.failCause(loan.outcome.cause) : this.accept(loan, then)
     }
     return Effect.flatMap(
       Effect.callback<void, E | PoolError>((resume) => {
         if (loan.outcome !== undefined && !loan.waking) resume(loan.outcome)
         else loan.resume = resume
       }),
-      () => this.accept(loan) ?? Effect.void
+      () => this.accept(loan, then)
     )
   }
 
   /** Ownership passes here, on the borrower's own fiber; until then the grant can be taken back. */
-  private accept(loan: Waiting<Conn, E>): Effect.Effect<void, E | PoolError> | undefined {
+  private accept<A, E2, R>(loan: Waiting<Conn, E>, then: Then<A, E2, R>): Effect.Effect<A, E | PoolError | E2, R> {
     // Its scope was closed while its fiber was on its way; what it held has been handed on.
     if (loan.phase === "ended") return Effect.interrupt
     const connection = loan.held
-    if (connection === undefined) return undefined
+    if (connection === undefined) return then()
     if (this.connections.state !== "open") {
       this.waitEnded(loan, "closed")
       return Effect.fail(new PoolError({ reason: new Closed() }))
@@ -108,13 +113,13 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     const reason = this.connections.rejects(connection)
     if (reason === undefined) {
       this.lend(loan, connection)
-      return undefined
+      return then()
     }
     loan.resume = undefined
     this.takeBack(loan, connection)
     this.retire(connection, reason)
     this.pump()
-    return this.settledOrWaiting(loan)
+    return this.settledOrWaiting(loan, then)
   }
 
   /** Takes a connection from a waiter whose fiber has not run yet; the waiter stands in line as before. */
@@ -163,7 +168,8 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
         this.connections.observers.emit("returned", connection, this.connections.since(loan.since))
       }
       if (this.gone(connection)) return
-      if (connection.borrowers === 0) connection.idleSince = this.connections.clock.currentTimeMillisUnsafe()
+      // What goes straight to the next borrower has no use for the time, which is expensive.
+      if (connection.borrowers === 0 && this.connections.checks.timed) this.connections.rests(connection)
       this.comeBack(connection)
     } else if (phase === "waiting") {
       this.waitEnded(loan, "interrupted")
@@ -255,7 +261,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     const last = this.line.waiters.last
     if (last !== undefined && loan.start < last.start!) this.inOrder = false
     this.line.join(loan)
-    this.awaitDeadline()
+    if (last === undefined || !this.inOrder) this.awaitDeadline()
     if (this.connections.observers.watchesLoans) {
       loan.since = now
       loan.waiter = nextId()

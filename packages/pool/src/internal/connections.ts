@@ -276,6 +276,11 @@ export class Connections<Conn, E> {
     return connection.verdict ?? this.checks.rejects(connection)
   }
 
+  /** Nobody borrows it from now on. */
+  rests(connection: Connection<Conn>): void {
+    connection.idleSince ??= this.clock.currentTimeMillisUnsafe()
+  }
+
   needsValidation(connection: Connection<Conn>): boolean {
     return this.checks.needsValidation(connection)
   }

@@ -56,6 +56,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
       return this.connections.evict(connection, "capacity")
     connection.state = "idle"
     connection.fresh = false
+    this.connections.rests(connection)
     this.unused.push(connection)
   }
 
@@ -176,15 +177,16 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   }
 
   /** `take`, if an idle connection is there and nobody waits for it. */
-  takeIdle(
+  takeIdle<A>(
     loan: Waiting<Conn, E>,
-    lender: Lender<Conn, E | PoolError>
-  ): Effect.Effect<void, E | PoolError> | undefined {
+    lender: Lender<Conn, E | PoolError>,
+    then: () => Effect.Effect<A>
+  ): Effect.Effect<A, E | PoolError> {
     if (this.connections.state === "open" && (this.line.waiters.first !== undefined || this.next() === undefined)) {
-      return undefined
+      return then()
     }
     loan.idleOnly = true
-    return lender.take(loan)
+    return lender.take(loan, then)
   }
 
   stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers"> {

@@ -35,12 +35,11 @@ export class LeakWarnings {
   /** `lender`, with each loan's place remembered from the moment it is lent to its end. */
   watch<Conn, E>(lender: Lender<Conn, E>, where: Error): Lender<Conn, E> {
     return {
-      take: (loan) => {
-        const wait = lender.take(loan)
-        if (wait !== undefined) return Effect.map(wait, () => this.add(loan, where))
-        this.add(loan, where)
-        return undefined
-      },
+      take: (loan, then) =>
+        lender.take(loan, () => {
+          this.add(loan, where)
+          return then()
+        }),
       lendNow: (loan) => {
         const lent = lender.lendNow(loan)
         if (lent) this.add(loan, where)

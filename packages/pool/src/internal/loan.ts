@@ -18,10 +18,10 @@ import { removeFinalizer } from "./scope.ts"
 /** What a kind does with loans. */
 export interface Lender<Conn, E> {
   /**
-   * Lends to `loan` and returns undefined, or returns what to wait for. Call
-   * it only after a finalizer that calls `end` is in place.
+   * Lends to `loan`, after a wait where that takes one, and goes on with
+   * `then`. Call it only after a finalizer that calls `end` is in place.
    */
-  take(loan: Loan<Conn, E>): Effect.Effect<void, E> | undefined
+  take<A, E2, R>(loan: Loan<Conn, E>, then: () => Effect.Effect<A, E2, R>): Effect.Effect<A, E | E2, R>
   /** Lends to `loan` if that takes no waiting; true if it did. */
   lendNow(loan: Loan<Conn, E>): boolean
   /** Undoes `take`, whatever it led to. Idempotent. */

@@ -75,9 +75,9 @@ const borrowing = <Conn, E>(
 })
 
 const lendSince = <Conn, E>(lender: Lender<Conn, E>, start: number): Lender<Conn, E> => ({
-  take: (loan) => {
+  take: (loan, then) => {
     loan.start = start
-    return lender.take(loan)
+    return lender.take(loan, then)
   },
   lendNow: (loan) => lender.lendNow(loan),
   end: (loan) => lender.end(loan),
@@ -92,12 +92,7 @@ const useOne = <Conn, E>(lender: Lender<Conn, E>, body: Body<Conn>): Effect.Effe
   Effect.suspend(() => {
     const loan = new Loan(lender)
     return Effect.onExitPrimitive(
-      Effect.suspend(() => {
-        const wait = lender.take(loan)
-        return wait === undefined
-          ? body(loan.connection, loan)
-          : Effect.flatMap(wait, () => body(loan.connection, loan))
-      }),
+      Effect.suspend(() => lender.take(loan, () => body(loan.connection, loan))),
       // A void function, so that ending costs no further step.
       () => lender.end(loan) as undefined
     )
@@ -107,7 +102,7 @@ const useOne = <Conn, E>(lender: Lender<Conn, E>, body: Body<Conn>): Effect.Effe
 export const takeInScope = <Conn, E, A>(
   lender: Lender<Conn, E>,
   result: (loan: Loan<Conn, E>) => A,
-  take?: (loan: Loan<Conn, E>) => Effect.Effect<void, E> | undefined
+  take?: (loan: Loan<Conn, E>, then: () => Effect.Effect<A>) => Effect.Effect<A, E>
 ): Effect.Effect<A, E, Scope.Scope> =>
   Effect.withFiber((fiber: Fiber<unknown, unknown>) => {
     const loan = new Loan(lender)
@@ -123,15 +118,12 @@ export const takeInScope = <Conn, E, A>(
     const finish = () => {
       // `takeIdle` found nothing: nothing will have to be returned.
       if (loan.held === undefined) loan.releaseUnsafe()
-      return result(loan)
+      return Effect.succeed(result(loan))
     }
     // The scope is the undo of what is lent at once. Whoever waits can be interrupted while the scope lives on.
     if (take === undefined && lender.lendNow(loan)) return Effect.succeed(result(loan))
     return Effect.onExitPrimitive(
-      Effect.suspend(() => {
-        const wait = take === undefined ? lender.take(loan) : take(loan)
-        return wait === undefined ? Effect.succeed(finish()) : Effect.map(wait, finish)
-      }),
+      Effect.suspend(() => (take === undefined ? lender.take(loan, finish) : take(loan, finish))),
       // The scope may live on for long after its caller gave up.
       (exit: Exit<A, E>) => (exit._tag === "Failure" ? (loan.releaseUnsafe() as undefined) : undefined)
     )

@@ -30,11 +30,11 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     this.settings = settings
   }
 
-  override take(loan: Waiting<Conn, E>): Effect.Effect<void, E | PoolError> | undefined {
-    const wait = super.take(loan)
+  override lendNow(loan: Waiting<Conn, E>): boolean {
+    const lent = super.lendNow(loan)
     // This loan may have been the one that calls for another connection.
-    if (this.settings.saturation < 1 && loan.phase === "lent") this.pump()
-    return wait
+    if (lent && this.settings.saturation < 1) this.pump()
+    return lent
   }
 
   /** The least loaded connection. */
@@ -74,6 +74,7 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     if (connection.borrowers > 0) return
     connection.state = "idle"
     connection.fresh = false
+    this.connections.rests(connection)
   }
 
   forget(connection: Connection<Conn>): void {

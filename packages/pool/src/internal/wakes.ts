@@ -9,6 +9,7 @@
 import type { SchedulerDispatcher } from "effect/Scheduler"
 import { LinkedList } from "./linkedList.ts"
 import type { Loan } from "./loan.ts"
+import { microtask } from "./microtask.ts"
 
 const resumptionsPerTurn = 128
 
@@ -31,7 +32,7 @@ export class Wakes<Conn, E> {
     this.settled.push(loan)
     if (this.scheduled) return
     this.scheduled = true
-    queueMicrotask(this.flush)
+    void microtask.then(this.flush)
   }
 
   remove(loan: Loan<Conn, E>): void {

@@ -16,6 +16,7 @@ import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import { random } from "./random.ts"
 import { VirtualClock } from "./virtualClock.ts"
+import { microtask } from "../../src/internal/microtask.ts"
 
 const maxTurns = 2_000
 
@@ -80,14 +81,17 @@ export class Lab implements Scheduler.Scheduler {
   /** Runs `f`, which must not return before its fibers have ended or been forgotten. */
   static run<A>(f: () => A): A {
     const original = globalThis.queueMicrotask
-    globalThis.queueMicrotask = (task) => {
+    const push = (task: () => void) => {
       Lab.current?.microtasks.push(task)
     }
+    globalThis.queueMicrotask = push
+    Object.defineProperty(microtask, "then", { configurable: true, value: push })
     try {
       return f()
     } finally {
       Lab.current = undefined
       globalThis.queueMicrotask = original
+      Reflect.deleteProperty(microtask, "then")
     }
   }
   private static current: Lab | undefined = undefined
