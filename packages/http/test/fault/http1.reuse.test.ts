@@ -184,7 +184,7 @@ describe("HttpRequest over HTTP/1.1", () => {
       it.live(`${kept ? "comes off the wire" : "costs the connection"}, and the next request is served: ${name}`, () =>
         Effect.gen(function* () {
           const target = yield* server.listen({ requests: { case: script } })
-          const pool = yield* http1Pool(oracle, target, { http1: { drainTimeout: 200 } })
+          const pool = yield* http1Pool(oracle, target, { http1: { drainTimeout: 500 } })
           const { status } = yield* Effect.scoped(HttpRequest.execute(pool, get("/case/1")))
           assert.strictEqual(status, 200)
           assert.strictEqual((yield* fetch(pool, get("/after"))).text, "/after")

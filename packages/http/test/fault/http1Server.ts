@@ -71,7 +71,7 @@ class Connection {
       }
     }
     this.flush()
-    this.seat.report({ what: "done", id: request.id })
+    this.seat.report({ what: "done", id: request.id, at: Date.now() })
   }
 
   private flush(): void {

@@ -76,6 +76,13 @@ const poisons: Record<string, Script> = Object.fromEntries(
   )
 )
 
+/** When the server had sent all that it sends on the connection of this request. */
+const doneAt = (server: Listening, path: string): number => {
+  const asked = server.seen.find(({ fact }) => fact.what === "request" && fact.path === path)
+  const done = server.seen.find(({ connection, fact }) => connection === asked?.connection && fact.what === "done")
+  return done?.fact.what === "done" ? done.fact.at : Infinity
+}
+
 /**
  * The server sends something unasked while the client's event loop stands
  * still, 60 ms from the answer on. Whoever asks next gets its own answer.
@@ -85,6 +92,7 @@ export const poisonedConnections = (oracle: LeakOracle, server: Server, rounds: 
     const target = yield* server.listen({ requests: poisons })
     const pool = yield* http1Pool(oracle, target)
     const names = Object.keys(poisons)
+    let late = 0
     for (const i of range(rounds)) {
       const path = `/${names[i % names.length]}/${i}`
       assert.strictEqual((yield* fetch(pool, get(path))).text, path)
@@ -92,10 +100,17 @@ export const poisonedConnections = (oracle: LeakOracle, server: Server, rounds: 
       if (before) stall(60)
       yield* phases[i % phases.length]!
       if (!before) stall(60)
-      assert.strictEqual((yield* fetch(pool, post(`/clean/${i}`))).text, `/clean/${i}`)
+      const sentAt = Date.now()
+      const result = yield* Effect.result(fetch(pool, post(`/clean/${i}`)))
+      if (result._tag === "Success" && result.success.text === `/clean/${i}`) continue
+      // What comes after the next request was written cannot be told from its answer: a server too busy to be in time.
+      yield* target.sync
+      assert.isAtLeast(doneAt(target, path), sentAt, `${path}: ${JSON.stringify(result)}`)
+      late++
     }
     yield* target.sync
+    assert.isAtMost(late, rounds / 10)
     // Each surprise ends a connection, and nothing was asked twice.
-    assert.isAtLeast(target.count("open"), rounds)
+    assert.isAtLeast(target.count("open"), rounds - late)
     assert.strictEqual(Math.max(...executions(target).values()), 1)
   }).pipe(Effect.scoped)

@@ -201,7 +201,7 @@ class Connection {
       else this.writer.perform(step, stream)
     }
     this.writer.flush()
-    this.seat.report({ what: "done", id: stream.id })
+    this.seat.report({ what: "done", id: stream.id, at: Date.now() })
   }
 
   private holds(barrier: Barrier, stream: Stream): boolean {

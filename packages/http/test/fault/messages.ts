@@ -21,7 +21,8 @@ export type Order<Scenario> =
 
 /**
  * What a server saw on one connection. A request has a number that is unique
- * on its connection: the stream's id on HTTP/2. It is `done` when its script is.
+ * on its connection: the stream's id on HTTP/2. It is `done` when its script is, `at` so many
+ * milliseconds of the system's clock.
  */
 export type Fact =
   | { readonly what: "open" }
@@ -37,7 +38,7 @@ export type Fact =
       readonly head?: string
     }
   | { readonly what: "end"; readonly id: number; readonly bytes: number; readonly body?: string }
-  | { readonly what: "done"; readonly id: number }
+  | { readonly what: "done"; readonly id: number; readonly at: number }
   | { readonly what: "ignored"; readonly id: number }
   | { readonly what: "reset"; readonly id: number; readonly code: number }
   | { readonly what: "goaway"; readonly code: number }
