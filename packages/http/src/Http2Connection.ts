@@ -103,7 +103,8 @@ export interface Http2Options {
  * `CONNECT`, `Expect: 100-continue`, server push and trailers are not supported;
  * trailers of a response are left out. A response without `content-length` that
  * the server cuts short by `RST_STREAM(NO_ERROR)` looks complete: node does not
- * tell.
+ * tell. Node 22 keeps some violations of the protocol to itself: there the
+ * PING finds out, or the server, which is told, hangs up.
  *
  * @category constructors
  * @since 0.1.0
