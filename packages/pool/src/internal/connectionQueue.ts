@@ -91,13 +91,14 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
       this.wakes.remove(loan)
       return Exit.isFailure(loan.outcome!) ? Effect.failCause(loan.outcome.cause) : this.accept(loan, then)
     }
-    return Effect.flatMap(
-      Effect.callback<void, E | PoolError>((resume) => {
-        if (loan.outcome !== undefined && !loan.waking) resume(loan.outcome)
-        else loan.resume = resume
-      }),
-      () => this.accept(loan, then)
-    )
+    return Effect.callback<A, E | PoolError | E2, R>((resume) => {
+      const settled = (outcome: Exit.Exit<void, E | PoolError>) =>
+        resume(
+          Exit.isFailure(outcome) ? Effect.failCause(outcome.cause) : Effect.suspend(() => this.accept(loan, then))
+        )
+      if (loan.outcome !== undefined && !loan.waking) settled(loan.outcome)
+      else loan.resume = settled
+    })
   }
 
   /** Ownership passes here, on the borrower's own fiber; until then the grant can be taken back. */
