@@ -2,6 +2,9 @@
  * A limit that is kept in memory. Free slots go to the pools that want one in
  * turn. A connection that a pool closes for the sake of another is a debt: the
  * next slot that the pool gives back is offered to that other one first.
+ *
+ * The number of slots can change. What is then above it closes: idle
+ * connections at once, used ones when they come back.
  */
 import * as Effect from "effect/Effect"
 import type { ConnectionLimit, LimitStats } from "../ConnectionLimit.ts"
@@ -12,6 +15,8 @@ export class MemoryLimit implements ConnectionLimit {
   readonly max: number
   readonly stats: Effect.Effect<LimitStats>
   used = 0
+  /** Slots there are to take. */
+  protected slots: number
   /** The pool that gives its slot to the next one that takes. */
   giver: MemoryShare | undefined = undefined
   /** Pools that want a slot, next one first. */
@@ -20,12 +25,15 @@ export class MemoryLimit implements ConnectionLimit {
   readonly hoping = new Set<MemoryShare>()
   /** Connections that are closing for another pool. */
   debts = 0
-  private readonly shares = new Set<MemoryShare>()
+  /** Connections that are closing because there are fewer slots now. */
+  retiring = 0
+  protected readonly shares = new Set<MemoryShare>()
   private active = 0
   closed = false
 
   constructor(max: number) {
     this.max = max
+    this.slots = max
     this.stats = Effect.sync(() => ({ max, used: this.used, waiting: this.wanting.size }))
   }
 
@@ -53,15 +61,42 @@ export class MemoryLimit implements ConnectionLimit {
   }
 
   get fairShare(): number {
-    return this.max / Math.max(1, this.active)
+    return this.slots / Math.max(1, this.active)
   }
+
+  get hasSlot(): boolean {
+    return this.used < this.slots
+  }
+
+  /** Connections too many that are not closing yet. */
+  get surplus(): number {
+    return this.used - this.retiring - this.slots
+  }
+
+  /** Changes the number of slots. */
+  protected resize(slots: number): void {
+    this.slots = slots
+    while (this.surplus > 0) {
+      const victim = this.leastRecentlyUsed()
+      if (victim === undefined) return
+      victim.retires()
+      victim.member.giveUp()
+    }
+    this.offer(undefined)
+  }
+
+  /** A pool asks for a slot that is not there. */
+  missed(): void {}
+
+  /** A slot came back and was offered to all. */
+  released(): void {}
 
   /** Offers what is free: to `first`, then to whoever wants it, each once, then to whoever hopes for it. */
   offer(first: MemoryShare | undefined): void {
     if (first?.wants) first.offered()
-    for (let left = this.wanting.size; left > 0 && this.used < this.max; left--) this.wanting.first?.offered()
+    for (let left = this.wanting.size; left > 0 && this.hasSlot; left--) this.wanting.first?.offered()
     for (const share of Array.from(this.hoping)) {
-      if (this.used >= this.max) break
+      if (!this.hasSlot) break
       this.hoping.delete(share)
       share.member.offered()
     }
@@ -105,8 +140,8 @@ class MemoryShare implements Share, Link<MemoryShare> {
   previous: MemoryShare | undefined = undefined
   next: MemoryShare | undefined = undefined
   private readonly limit: MemoryLimit
-  /** For whom connections of this pool are closing. */
-  private readonly creditors: Array<MemoryShare> = []
+  /** For whom connections of this pool are closing; undefined: there are fewer slots now. */
+  private readonly creditors: Array<MemoryShare | undefined> = []
 
   constructor(limit: MemoryLimit, member: Member) {
     this.limit = limit
@@ -115,7 +150,7 @@ class MemoryShare implements Share, Link<MemoryShare> {
 
   readonly take = (): boolean => {
     const { giver } = this.limit
-    if (this.limit.closed || (giver === undefined && this.limit.used >= this.limit.max)) return false
+    if (this.limit.closed || (giver === undefined && !this.limit.hasSlot)) return false
     if (giver !== undefined) giver.lose()
     this.takeOver()
     return true
@@ -148,10 +183,11 @@ class MemoryShare implements Share, Link<MemoryShare> {
     this.held--
     this.limit.countActive(this)
     this.limit.offer(this.settle())
+    this.limit.released()
   }
 
   readonly makeRoom = (): boolean => {
-    if (this.limit.used <= this.limit.max) return true
+    if (this.limit.surplus <= 0) return true
     const victim = this.limit.leastRecentlyUsed()
     victim?.member.giveUp()
     return victim !== undefined
@@ -164,11 +200,15 @@ class MemoryShare implements Share, Link<MemoryShare> {
     this.limit.wanting.push(this)
     this.limit.countActive(this)
     this.limit.reclaim(this)
+    this.limit.missed()
   }
 
   readonly hope = (yes: boolean): void => {
-    if (yes) this.limit.hoping.add(this)
-    else this.limit.hoping.delete(this)
+    if (!yes) this.limit.hoping.delete(this)
+    else if (!this.limit.hoping.has(this)) {
+      this.limit.hoping.add(this)
+      this.limit.missed()
+    }
   }
 
   /** It joins the end of the queue again if it wants more. */
@@ -189,16 +229,29 @@ class MemoryShare implements Share, Link<MemoryShare> {
     this.limit.debts++
   }
 
+  /** One connection closes because there are fewer slots now. */
+  retires(): void {
+    this.creditors.push(undefined)
+    this.limit.retiring++
+  }
+
   /** Pays the oldest debt; returns whom it was owed to. */
   private settle(): MemoryShare | undefined {
+    if (this.creditors.length === 0) return undefined
     const creditor = this.creditors.shift()
-    if (creditor === undefined) return undefined
-    creditor.owed--
-    this.limit.debts--
+    if (creditor === undefined) this.limit.retiring--
+    else {
+      creditor.owed--
+      this.limit.debts--
+    }
     return creditor
   }
 
   readonly yields = (needed: boolean): boolean => {
+    if (this.limit.surplus > 0) {
+      this.retires()
+      return true
+    }
     const { debts, fairShare, wanting } = this.limit
     if (debts >= wanting.size) return false
     // Shares are whole connections, or two pools would take one back and forth; and nobody's is less than one.
@@ -215,7 +268,7 @@ class MemoryShare implements Share, Link<MemoryShare> {
   readonly leave = (): void => {
     this.want(false)
     this.hope(false)
-    while (this.settle() !== undefined);
+    while (this.creditors.length > 0) this.settle()
     this.limit.leave(this)
   }
 }
