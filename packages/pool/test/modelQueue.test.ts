@@ -132,6 +132,7 @@ class Real {
   readonly lab = new Lab()
   readonly log: Array<number> = []
   readonly senders: Array<Fiber.Fiber<string, unknown>> = []
+  readonly drains: Array<Fiber.Fiber<void>> = []
   readonly queue: RequestQueue.RequestQueue<number, string, Failure>
   private readonly scope: Scope.Closeable
   private readonly open = new Map<number, Deferred.Deferred<string, Failure>>()
@@ -194,7 +195,7 @@ const perform = (real: Real, model: Model, command: Command): void => {
     real.send(command.atOnce)
   } else if (command._tag === "drain") {
     model.drain(command.deadline)
-    real.lab.fork(real.queue.drain({ deadline: command.deadline }))
+    real.drains.push(real.lab.fork(real.queue.drain({ deadline: command.deadline })))
   } else if (command._tag === "advance") {
     model.advance(command.millis)
     real.lab.advance(command.millis)
@@ -226,6 +227,8 @@ const play = (setup: Setup, commands: ReadonlyArray<Command>): void => {
     const at = `after ${i + 1} commands`
     assert.deepStrictEqual(real.log, model.log, `sent ${at}`)
     assert.deepStrictEqual(real.states(), model.states, `answered ${at}`)
+    const drained = real.drains.every((fiber) => (fiber.pollUnsafe() !== undefined) === (model.inFlight.length === 0))
+    assert.isTrue(drained, `a drain ends with the last request in flight ${at}`)
     const { inFlight, queued, suspended } = real.lab.get(real.queue.stats)
     assert.deepStrictEqual(
       [queued + suspended, inFlight],

@@ -179,6 +179,11 @@ const runCase = (c: Case): ReadonlyArray<string> => {
   }
   service.changeNow()
   lab.settle()
+  // A connect to an address that has left is aborted, and not just cut off some time later. A guard makes callers wait.
+  const mustBeServed = c.state === changesWhileConnecting && c.operation !== "guard"
+  if (mustBeServed && bystanders.some((fiber) => fiber.pollUnsafe() === undefined)) {
+    bench.wrongs.push("a bystander waits for an address that has left")
+  }
   // An attempt that hangs at an address takes as long as its connectTimeout.
   lab.advance(4_000)
   if (target.pollUnsafe() === undefined) bench.wrongs.push("the interrupted caller is still running")

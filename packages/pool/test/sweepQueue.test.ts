@@ -31,7 +31,10 @@ type Queue = RequestQueue.RequestQueue<Request, unknown, unknown>
 /** A queue on a bench. */
 class Stand {
   readonly bench: Bench
+  /** For the operation under test, whose requests must not be sent when it is over. */
   readonly queue: Queue
+  over: () => boolean = () => false
+  private readonly bare: Queue
   readonly scope: Scope.Closeable
   /** Whether requests may find the queue full in this case. */
   mayBeFull = false
@@ -53,12 +56,20 @@ class Stand {
       }),
       bench.variant.poolBudget
     )
-    this.queue = made.value
+    this.bare = made.value
+    this.queue = { ...made.value, send: (request) => made.value.send(this.noted(request)) }
     this.scope = made.scope
   }
 
+  private noted(request: Request): Request {
+    return Effect.suspend(() => {
+      if (this.over()) this.bench.wrongs.push("a request was sent whose sender is gone")
+      return request
+    })
+  }
+
   send(request: Request): Fiber.Fiber<unknown, unknown> {
-    return this.bench.lab.fork(this.queue.send(request))
+    return this.bench.lab.fork(this.bare.send(request))
   }
 }
 
@@ -75,6 +86,7 @@ type Operation = (stand: Stand) => Effect.Effect<unknown, unknown>
 const operations: Readonly<Record<string, Operation>> = {
   send: ({ queue }) => queue.send(yields(2)),
   "send that is answered at once": ({ queue }) => queue.send(Effect.void),
+  "send that is never answered": ({ queue }) => queue.send(Effect.never),
   "send that fails": ({ queue }) => queue.send(failing("broken", 1)),
   "send that dies": ({ queue }) => queue.send(Effect.andThen(Effect.yieldNow, Effect.die("no"))),
   "send that interrupts itself": ({ queue }) => queue.send(Effect.andThen(Effect.yieldNow, Effect.interrupt)),
@@ -155,7 +167,7 @@ const states: Readonly<Record<string, (stand: Stand) => Situation>> = {
     const { bench, queue, scope } = stand
     const gate = Deferred.makeUnsafe<void>()
     bench.mayBeClosed = true
-    const bystanders = [stand.send(Deferred.await(gate)), stand.send(brief), stand.send(brief)]
+    const bystanders = [stand.send(Deferred.await(gate)), stand.send(Effect.never), stand.send(brief)]
     const event = () => {
       bench.lab.fork(queue.drain({ deadline: "1 second" }))
       bench.lab.fork(Effect.andThen(Effect.yieldNow, Scope.close(scope, Exit.void)))
@@ -196,6 +208,7 @@ const runCase = (c: Case): ReadonlyArray<string> => {
   const { bystanders, event } = states[c.state]!(stand)
   const eventAt = dice.below(8)
   const target = lab.fork(operations[c.operation]!(stand), c.budget)
+  stand.over = () => target.pollUnsafe() !== undefined
   for (let tick = 0; tick <= Math.max(c.after, 10); tick++) {
     if (tick === eventAt) event()
     if (tick === c.after) target.interruptUnsafe()
