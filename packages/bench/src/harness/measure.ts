@@ -6,7 +6,6 @@
  * of the one before.
  */
 import * as Effect from "effect/Effect"
-import type { Scope } from "effect/Scope"
 import type { Case, Contestant, Figures, Run } from "./subject.ts"
 
 export interface Settings {
@@ -31,12 +30,16 @@ interface Entrant {
 
 /** Measures one case. Everybody is open before the first round. */
 export const measure = (
-  { contestants, operations }: Case,
+  { batch = 1, contestants, operations }: Case,
   settings: Settings
 ): Effect.Effect<ReadonlyArray<Measured>, unknown> =>
   Effect.gen(function* () {
     const entrants: Array<Entrant> = []
-    for (const contestant of contestants) entrants.push(yield* enter(contestant, operations, settings))
+    for (const contestant of contestants) {
+      const run = yield* contestant.open
+      const chosen = operations ?? (yield* calibrate(run, batch, settings.sampleTime))
+      entrants.push({ contestant, run, operations: chosen, rounds: [] })
+    }
     for (let round = 0; round < settings.rounds; round++) {
       for (let place = 0; place < entrants.length; place++) {
         const { operations, rounds, run } = entrants[(round + place) % entrants.length]!
@@ -51,33 +54,27 @@ export const measure = (
     }))
   }).pipe(Effect.scoped)
 
-const enter = (
-  contestant: Contestant,
-  operations: number | undefined,
-  settings: Settings
-): Effect.Effect<Entrant, unknown, Scope> =>
-  Effect.gen(function* () {
-    const run = yield* contestant.open
-    return { contestant, run, operations: operations ?? (yield* calibrate(run, settings.sampleTime)), rounds: [] }
-  })
-
 /** Finds how many operations fill a sample, which warms up as well. */
-const calibrate = (run: Run, sampleTime: number): Effect.Effect<number> =>
+const calibrate = (run: Run, batch: number, sampleTime: number): Effect.Effect<number> =>
   Effect.gen(function* () {
-    let operations = 16
     let best = Infinity
-    for (;;) {
+    for (let operations = batch; ; operations *= 4) {
       const { time } = yield* sample(run, operations)
       best = Math.min(best, time!)
-      if (time! * operations >= sampleTime * 0.5e6) return Math.max(1, Math.round((sampleTime * 1e6) / best))
-      operations *= 4
+      if (time! * operations >= sampleTime * 0.5e6) {
+        return batch * Math.max(1, Math.round((sampleTime * 1e6) / best / batch))
+      }
     }
   })
 
-/** Collects garbage first, so that nobody pays for the one before. */
+/**
+ * Collects young garbage first, so that nobody pays for the one before. A full
+ * collection would forget the hidden classes of objects of which none is alive,
+ * and compiled code with them: contended checkout took half as long again.
+ */
 const sample = (run: Run, operations: number): Effect.Effect<Figures> =>
   Effect.promise(async () => {
-    globalThis.gc?.()
+    globalThis.gc?.({ type: "minor" })
     const cpuBefore = process.cpuUsage()
     const start = performance.now()
     const own = await run(operations)

@@ -28,6 +28,8 @@ export interface Case {
   readonly contestants: ReadonlyArray<Contestant>
   /** Operations per sample. Default: as many as fill the sample's time. */
   readonly operations?: number
+  /** Operations come in multiples of this, such as the number of borrowers. Default 1. */
+  readonly batch?: number
   /** Left out of quick runs. */
   readonly slow?: boolean
 }
@@ -86,4 +88,6 @@ export interface Subject {
   readonly charts: ReadonlyArray<Chart>
   /** Default 7. */
   readonly rounds?: number
+  /** What one sample should take, in milliseconds. Default 150. */
+  readonly sampleTime?: number
 }

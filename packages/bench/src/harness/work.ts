@@ -29,10 +29,7 @@ export const holdPromise = (hold: Hold): (() => Promise<void> | void) => {
 }
 
 /** Does the same so many times, one after the other. */
-export const repeat = <E, R>(
-  times: number,
-  body: () => Effect.Effect<unknown, E, R>
-): Effect.Effect<void, E, R> =>
+export const repeat = <E, R>(times: number, body: () => Effect.Effect<unknown, E, R>): Effect.Effect<void, E, R> =>
   Effect.suspend(() => {
     let left = times
     return Effect.whileLoop({ while: () => left > 0, body, step: () => void left-- })

@@ -19,6 +19,8 @@ export interface Item {
 export interface PromisePool {
   readonly acquire: () => Promise<Item>
   readonly release: (item: Item) => unknown
+  /** generic-pool has one. */
+  readonly use?: (body: (item: Item) => Promise<unknown>) => Promise<unknown>
 }
 
 export interface JavaScriptPool {
@@ -42,18 +44,24 @@ const opened = <Pool>(
 
 export const generic: JavaScriptPool = {
   name: "generic-pool",
-  setup: "`max` and `min` the pool's size, the most recently used first; no eviction, no acquire timeout; `release` not awaited",
+  setup:
+    "`max` and `min` the pool's size, the most recently used first; no eviction, no acquire timeout; `release` not awaited",
   open: (size, create = createItem) =>
     opened(
       () => genericPool.createPool({ create, destroy: async () => {} }, { max: size, min: 0, fifo: false }),
       (pool) => pool.drain().then(() => pool.clear()),
-      (pool) => ({ acquire: () => pool.acquire(), release: (item) => pool.release(item) })
+      (pool) => ({
+        acquire: () => pool.acquire(),
+        release: (item) => pool.release(item),
+        use: (body) => pool.use(body)
+      })
     )
 }
 
 export const lightning: JavaScriptPool = {
   name: "lightning-pool",
-  setup: "`max` the pool's size, `fifo: false`, no validation, no acquire timeout, no housekeeping; `release` not awaited",
+  setup:
+    "`max` the pool's size, `fifo: false`, no validation, no acquire timeout, no housekeeping; `release` not awaited",
   open: (size, create = createItem) =>
     opened(
       () =>

@@ -1,54 +1,55 @@
 /**
  * More borrowers than connections.
  */
-import * as CachePool from "@poolkit/pool/CachePool"
 import * as Effect from "effect/Effect"
 import * as EffectPool from "effect/Pool"
+import { effects, promises } from "../harness/contestants.ts"
 import type { Case, Contestant, Subject, Target } from "../harness/subject.ts"
-import { type Hold, holdEffect, holdPromise, inFibers, inPromises } from "../harness/work.ts"
+import { type Hold, holdEffect, holdPromise } from "../harness/work.ts"
 import { javaScriptPools } from "../peers/javascript.ts"
+import { cache, effectPool } from "../peers/poolkit.ts"
 
 const connections = 8
-const connect = () => Effect.succeed({})
 
-const contestants = (fibers: number, hold: Hold): ReadonlyArray<Contestant> => {
+const contestants = (borrowers: number, hold: Hold): ReadonlyArray<Contestant> => {
   const effect = holdEffect(hold)
   const body = () => effect
   const promise = holdPromise(hold)
-  const effects = <E>(name: string, borrow: Effect.Effect<() => Effect.Effect<void, E>, never, any>): Contestant => ({
-    name,
-    open: Effect.map(borrow, (one) => (operations) => Effect.runPromise(inFibers(fibers, operations, one)))
-  })
   return [
     effects(
       "CachePool.use",
-      Effect.map(CachePool.make({ connect, maxSize: connections }), (pool) => () => pool.use(body))
+      Effect.map(cache(connections), (pool) => () => pool.use(body)),
+      { borrowers }
     ),
     effects(
       "CachePool.get, scoped",
-      Effect.map(CachePool.make({ connect, maxSize: connections }), (pool) => {
-        const one = Effect.scoped(Effect.flatMap(pool.get(), body))
-        return () => one
-      })
+      Effect.map(cache(connections), (pool) => () => Effect.scoped(Effect.flatMap(pool.get(), body))),
+      { borrowers }
     ),
     effects(
       "Effect Pool.use",
-      Effect.map(EffectPool.make({ acquire: connect(), size: connections }), (pool) => () => EffectPool.use(pool, body))
+      Effect.map(effectPool(connections), (pool) => () => EffectPool.use(pool, body)),
+      { borrowers }
     ),
-    ...javaScriptPools.map(({ name, open, setup }) => ({
-      name,
-      setup,
-      open: Effect.map(open(connections), ({ acquire, release }) => (operations: number) =>
-        inPromises(fibers, operations, async () => {
+    ...javaScriptPools.map(({ name, open, setup }) =>
+      promises(
+        name,
+        Effect.map(open(connections), ({ acquire, release }) => async () => {
           const item = await acquire()
           try {
             await promise()
           } finally {
             release(item)
           }
-        })
+        }),
+        { borrowers, setup }
       )
-    }))
+    ),
+    effects(
+      "no pool: fibers",
+      Effect.succeed(() => Effect.andThen(effect, effect)),
+      { borrowers, setup: "waits twice, as a borrower that waits and holds does, with nothing around it" }
+    )
   ]
 }
 
@@ -58,6 +59,7 @@ const nameOf = (fibers: number, hold: Hold) => `${fibers.toLocaleString("en")} b
 const cases: ReadonlyArray<Case> = [64, 1000].flatMap((fibers) =>
   holds.map((hold) => ({
     name: nameOf(fibers, hold),
+    batch: fibers,
     contestants: contestants(fibers, hold),
     ...(hold === "1 ms" ? { slow: true } : {})
   }))
@@ -68,7 +70,13 @@ const targets: ReadonlyArray<Target> = [64, 1000].flatMap((fibers) =>
     const name = nameOf(fibers, hold)
     const common = { figure: "time", of: [name, "CachePool.use"] as const }
     return [
-      { ...common, what: `${name}: against Effect Pool.use`, against: [[name, "Effect Pool.use"]], must: 0.55, aim: 0.4 },
+      {
+        ...common,
+        what: `${name}: against Effect Pool.use`,
+        against: [[name, "Effect Pool.use"]],
+        must: 0.55,
+        aim: 0.4
+      },
       {
         ...common,
         what: `${name}: against the best JavaScript pool`,
