@@ -41,7 +41,9 @@ describe("lineProtocol", () => {
         const { after, before, failed, meanwhile, wrong } = yield* program
         assert.strictEqual(wrong, 0)
         assert.isTrue(before["a"]! >= 300 && before["b"]! >= 300)
-        assert.deepStrictEqual(Object.keys(meanwhile), ["a"])
+        assert.isAtLeast(meanwhile["a"]!, 500)
+        // Answers of the other one that were on their way.
+        assert.isAtMost(meanwhile["b"] ?? 0, 32)
         assert.isTrue(after["b"]! >= 300)
         // What server b had got when it was killed: two connections with 16 requests each.
         assert.isAtMost(failed, 32)
