@@ -3,7 +3,6 @@
  * and attempts belong to the line as a whole.
  */
 import type * as Cause from "effect/Cause"
-import type * as Effect from "effect/Effect"
 import type { SchedulerDispatcher } from "effect/Scheduler"
 import type { PoolError, PoolStats } from "../ConnectionPool.ts"
 import { Attempt } from "./attempt.ts"

@@ -85,6 +85,7 @@ export class Lab implements Scheduler.Scheduler {
       Lab.current?.microtasks.push(task)
     }
     globalThis.queueMicrotask = push
+    // oxlint-disable-next-line unicorn/no-thenable -- its reactions are what the lab takes over
     Object.defineProperty(microtask, "then", { configurable: true, value: push })
     try {
       return f()
