@@ -84,6 +84,7 @@ const sample = (run: Run, operations: number): Effect.Effect<Figures> =>
       time: (elapsed * 1e6) / operations,
       cpu: ((cpu.user + cpu.system) * 1e3) / operations,
       rate: (operations * 1e3) / elapsed,
+      ms: elapsed / operations,
       ...own
     }
   })

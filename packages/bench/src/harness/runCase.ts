@@ -11,4 +11,4 @@ const { default: subject } = (await import(file)) as { readonly default: Subject
 const chosen = subject.cases.find((one) => one.name === name)
 if (chosen === undefined) throw new Error(`${file} has no case ${name}`)
 process.send?.(await Effect.runPromise(measure(chosen, JSON.parse(settings) as Settings)))
-process.disconnect()
+process.disconnect?.()

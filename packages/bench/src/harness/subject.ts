@@ -6,7 +6,7 @@ import type { Scope } from "effect/Scope"
 
 /**
  * What one sample found, by name. The harness adds `time` and `cpu`, in
- * nanoseconds per operation, and `rate`, in operations per second.
+ * nanoseconds per operation, `ms`, and `rate`, in operations per second.
  */
 export type Figures = Readonly<Record<string, number>>
 

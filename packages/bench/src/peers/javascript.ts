@@ -61,13 +61,21 @@ export const generic: JavaScriptPool = {
 export const lightning: JavaScriptPool = {
   name: "lightning-pool",
   setup:
-    "`max` the pool's size, `fifo: false`, no validation, no acquire timeout, no housekeeping; `release` not awaited",
+    "`max` the pool's size, `fifo: false`, no validation, no acquire timeout, no housekeeping, no limit of the queue; `release` not awaited",
   open: (size, create = createItem) =>
     opened(
       () =>
         createLightningPool(
           { create, destroy: async () => {} },
-          { max: size, min: 0, fifo: false, validation: false, acquireTimeoutMillis: 0, houseKeepInterval: 0 }
+          {
+            max: size,
+            min: 0,
+            fifo: false,
+            validation: false,
+            acquireTimeoutMillis: 0,
+            houseKeepInterval: 0,
+            maxQueue: 1e9
+          }
         ),
       (pool) => pool.closeAsync(true),
       (pool) => ({ acquire: () => pool.acquire(), release: (item) => pool.release(item) })
