@@ -12,7 +12,7 @@ interface Entry {
   readonly held: number
   readonly idle: number
   readonly wanted: number
-  /** Since when it wants more than it has. */
+  /** Since when it wants more and has less than its share. */
   readonly since: number
   /** When it was last granted more. */
   readonly grew: number
@@ -48,14 +48,19 @@ export const enter = (book: Book, claim: LimitClaim, now: number): LimitGrant | 
   const others = lookAt(book, claim)
   const fair = claim.max / Math.max(1, others.active + (claim.held + claim.wanted > 0 ? 1 : 0))
   const least = Math.max(1, Math.floor(fair))
-  const starved = missing(book, claim.member, least)
+  const since = own !== undefined && own.wanted > 0 && occupies(own) < least ? own.since : now
+  const starved = missing(book, claim.member, least, () => true)
   const recovering = now < book.recoversUntil
 
   // It keeps what it was granted, and what nobody was granted; a lower max takes no more than all beyond its share.
   const kept = Math.min(claim.held, Math.max(claim.max - others.granted, Math.min(own?.granted ?? 0, least)))
   const free = recovering ? 0 : Math.max(0, claim.max - others.occupied - claim.held)
-  // Up to its share it takes what is there, beyond that what those below theirs leave.
-  const served = Math.min(claim.wanted, Math.max(Math.min(free, least - kept), free - starved, 0))
+  // Up to its share it takes what those leave who have less, or have waited for longer; beyond that what all below theirs leave.
+  const ahead = missing(book, claim.member, least, (id, entry) => {
+    const order = occupies(entry) - kept || entry.since - since
+    return order < 0 || (order === 0 && id < claim.member)
+  })
+  const served = Math.min(claim.wanted, Math.max(Math.min(free - ahead, least - kept), free - starved, 0))
   const spared = Math.min(claim.spare, Math.max(0, free - served - others.wanted))
   const yielded = recovering || served > 0 ? 0 : yields(claim, { now, fair, starved, kept, others, free, own })
   const granted = kept + served + spared - yielded
@@ -66,7 +71,7 @@ export const enter = (book: Book, claim: LimitClaim, now: number): LimitGrant | 
     held: claim.held,
     idle: claim.idle,
     wanted: unmet,
-    since: unmet > 0 && own !== undefined && own.wanted > 0 ? own.since : now,
+    since,
     grew: served > 0 ? now : (own?.grew ?? now),
     expires: now + claim.leaseTime,
     sequence: claim.sequence
@@ -110,10 +115,10 @@ const lookAt = (book: Book, { member }: LimitClaim): Others => {
 }
 
 /** What members other than `member` want and lack to have their share. */
-const missing = (book: Book, member: string, least: number): number => {
+const missing = (book: Book, member: string, least: number, counts: (id: string, entry: Entry) => boolean): number => {
   let sum = 0
   for (const [id, entry] of book.members) {
-    if (id !== member) sum += Math.min(entry.wanted, Math.max(0, least - occupies(entry)))
+    if (id !== member && counts(id, entry)) sum += Math.min(entry.wanted, Math.max(0, least - occupies(entry)))
   }
   return sum
 }

@@ -67,15 +67,20 @@ for _, entry in ipairs(members) do
 end
 local fair = max / math.max(1, others.active + (held + wanted > 0 and 1 or 0))
 local least = math.max(1, math.floor(fair))
-local starved = 0
-for _, entry in ipairs(members) do
-  starved = starved + math.min(entry.wanted, math.max(0, least - entry.occupies))
-end
+local since = own and own.wanted > 0 and math.max(own.granted, own.held) < least and own.since or now
 local recovering = now < recoversUntil
 
 local kept = math.min(held, math.max(max - others.granted, math.min(own and own.granted or 0, least)))
 local free = recovering and 0 or math.max(0, max - others.occupied - held)
-local served = math.min(wanted, math.max(math.min(free, least - kept), free - starved, 0))
+local starved, ahead = 0, 0
+for _, entry in ipairs(members) do
+  local missing = math.min(entry.wanted, math.max(0, least - entry.occupies))
+  starved = starved + missing
+  local order = entry.occupies - kept
+  if order == 0 then order = entry.since - since end
+  if order < 0 or (order == 0 and entry.id < member) then ahead = ahead + missing end
+end
+local served = math.min(wanted, math.max(math.min(free - ahead, least - kept), free - starved, 0))
 local spared = math.min(spare, math.max(0, free - served - others.wanted))
 local yielded = 0
 if not recovering and served == 0 then
@@ -95,7 +100,6 @@ count = #members
 if leaving and held == 0 then redis.call("HDEL", key, field)
 else
   count = count + 1
-  local since = unmet > 0 and own and own.wanted > 0 and own.since or now
   local grew = served > 0 and now or own and own.grew or now
   redis.call("HSET", key, field, string.format("%.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f",
     granted, held, idle, unmet, since, grew, now + leaseTime, sequence))
