@@ -5,6 +5,7 @@ import { http1 } from "./http1.ts"
 import { http2 } from "./http2.ts"
 import type { Mutation } from "./mutation.ts"
 import { requests } from "./requests.ts"
+import { services } from "./services.ts"
 import { sharing } from "./sharing.ts"
 import { stacking } from "./stacking.ts"
 import { waiting } from "./waiting.ts"
@@ -15,6 +16,7 @@ export const all: ReadonlyArray<Mutation> = [
   ...connecting,
   ...sharing,
   ...stacking,
+  ...services,
   ...http1,
   ...http2,
   ...requests

@@ -8,18 +8,15 @@ export const borrowing: ReadonlyArray<Mutation> = [
     name: "use takes the connection before its return is registered",
     file: `${src}/internal/pool.ts`,
     find: `    return Effect.onExitPrimitive(
-      Effect.suspend(() => {
-        const wait = lender.take(loan)
-        return wait === undefined
-          ? body(loan.connection, loan)
-          : Effect.flatMap(wait, () => body(loan.connection, loan))
-      }),
-      // A void`,
-    replace: `    return Effect.flatMap(Effect.suspend(() => lender.take(loan) ?? Effect.void), () => Effect.onExitPrimitive(
+      Effect.suspend(() => lender.take(loan, () => body(loan.connection, loan))),
+      // A void function, so that ending costs no further step.
+      () => lender.end(loan) as undefined
+    )`,
+    replace: `    const returning = Effect.onExitPrimitive(
       Effect.suspend(() => body(loan.connection, loan)),
       () => lender.end(loan) as undefined
-    )).pipe((self) => self,
-      // A void`,
+    )
+    return Effect.andThen(Effect.suspend(() => lender.take(loan, () => Effect.void)), returning)`,
     test: inPool(
       "CachePool.borrow",
       "CachePool > interruption > A1 interrupting use in line loses neither the connection nor the wake-up"

@@ -12,7 +12,8 @@ export const makeCopies = (
   count: number
 ): { readonly copies: ReadonlyArray<string>; readonly remove: () => void } => {
   const folder = mkdtempSync(join(tmpdir(), "poolkit-mutants-"))
-  const remove = () => rmSync(folder, { recursive: true, force: true })
+  // With retries, because what was just killed may still write.
+  const remove = () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
   try {
     const tracked = execFileSync("git", ["ls-files", "-z"], { cwd: root, encoding: "utf8" }).split("\0")
     const files = tracked.filter((file) => file !== "" && existsSync(join(root, file)))

@@ -15,7 +15,7 @@ export interface Mutation {
     /** The names of each `describe` around it and its own, joined by ` > `. */
     readonly name: string
   }
-  /** `"hang"`: it makes the test hang, which is noticed by a time limit. Default: it makes the test fail. */
+  /** `"hang"`: that the test hangs, which a time limit notices, counts too. Default: it must fail. */
   readonly kills?: "hang" | undefined
 }
 

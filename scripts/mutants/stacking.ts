@@ -209,8 +209,8 @@ const negotiate: ReadonlyArray<Mutation> = [
   {
     name: "a hand-over needs a second slot of the shared limit",
     file: `${src}/internal/memoryLimit.ts`,
-    find: "giver === undefined && this.limit.used >= this.limit.max",
-    replace: "this.limit.used >= this.limit.max",
+    find: "giver === undefined && !this.limit.hasSlot",
+    replace: "!this.limit.hasSlot",
     test: inPool(
       "NegotiatePool",
       "NegotiatePool > the hand-over > N2 M4 under a shared limit of 1 a connection changes sides without a second slot"

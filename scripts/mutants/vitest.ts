@@ -12,8 +12,8 @@ interface Test {
   readonly name: string
 }
 
-/** What a run made of a test: `missing` if it was not run or not found, `hung` if it did not end in time. */
-export type Verdict = "passed" | "failed" | "hung" | "missing"
+/** What a run made of a test: `not run` if it is not there or its file does not load, `hung` if it did not end in time. */
+export type Verdict = "passed" | "failed" | "hung" | "not run"
 
 interface Report {
   readonly testResults: ReadonlyArray<{
@@ -36,24 +36,23 @@ export const stopAll = (): void => {
 
 /**
  * Runs `tests`, and only these, and judges each. A test that takes longer than
- * `testTimeout` milliseconds has hung, and so have all if the whole run takes
- * longer than `runTimeout`.
+ * `limits.test` milliseconds has hung, and so have all if the whole run takes
+ * longer than `limits.run`.
  */
 export const runTests = async (
   copy: string,
   tests: ReadonlyArray<Test>,
-  testTimeout: number,
-  runTimeout: number
+  limits: { readonly test: number; readonly run: number }
 ): Promise<{ readonly verdictOf: (test: Test) => Verdict; readonly output: string }> => {
   const folder = mkdtempSync(join(copy, "..", "report-"))
   const path = join(folder, "report.json")
   const names = tests.map(({ name }) => name.replaceAll(/[\\^$.*+?()[\]{}|]/g, "\\$&"))
-  const { inTime, output } = await run(copy, runTimeout, [
+  const { inTime, output } = await run(copy, limits.run, [
     "run",
     "--config=vitest.workspace.ts",
     ...new Set(tests.map(({ project }) => `--project=${project}`)),
     `--testNamePattern=^(${names.join("|")})$`,
-    `--testTimeout=${testTimeout}`,
+    `--testTimeout=${limits.test}`,
     "--teardownTimeout=500",
     "--reporter=json",
     `--outputFile=${path}`,
@@ -65,10 +64,10 @@ export const runTests = async (
     if (!inTime) return "hung"
     const results = report?.testResults.find((result) => result.name === join(copy, file))?.assertionResults ?? []
     const found = results.filter(({ ancestorTitles, title }) => [...ancestorTitles, title].join(" > ") === name)
-    if (found.length !== 1) return "missing"
+    if (found.length !== 1) return "not run"
     const [{ failureMessages, status }] = found as [(typeof found)[0]]
     if (status === "passed") return "passed"
-    if (status !== "failed") return "missing"
+    if (status !== "failed") return "not run"
     return failureMessages?.some((message) => message?.includes("Test timed out in") === true) === true
       ? "hung"
       : "failed"

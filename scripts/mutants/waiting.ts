@@ -158,8 +158,8 @@ export const waiting: ReadonlyArray<Mutation> = [
   {
     name: "the backoff's timer runs while nobody waits",
     file: `${src}/internal/backoff.ts`,
-    find: "if (!demand) this.alarm.clear()\n    // A pause that is over keeps its timer, which may be late: whoever waits has only its ring to go by.\n    else if (",
-    replace: "if (",
+    find: "if (!demand) this.alarm.clear()",
+    replace: "if (!demand) return",
     test: inPool("atRest", "CachePool > at rest > A10 no backoff timer runs while nobody waits")
   }
 ]
