@@ -88,9 +88,8 @@ export interface BalancePoolOptions<Addr, B, E, R, Conn, EP, RP, RA> {
   readonly connectionsPerAddress?: number | undefined
   /**
    * The time that a connect to one address may take, before it counts as failed
-   * and another address is tried. Default 3 seconds. The inner pool's
-   * `connectTimeout` is for all tries of an attempt together and for its wait
-   * for room; where loans can last longer, make it as long as `waitTimeout`.
+   * and another address is tried. Default 3 seconds, longer than zero. The inner
+   * pool's `connectTimeout` is for all tries of an attempt together.
    */
   readonly connectTimeout?: Duration.Input | undefined
   /** How long an address whose connect failed is set aside. Default exponential from 100 ms to 5 s, jittered. */
@@ -138,10 +137,10 @@ export const make = <Addr, B, E, R, Conn, EP, RP, RA>(
     const observer = options.observer as AddressObserver<Addr, unknown> | undefined
     const book = new AddressBook<Addr>(cap, schedule, Effect.runForkWith(context), clock, observer)
     yield* Effect.addFinalizer(() => Effect.sync(() => book.close()))
-    const balancer = new Balancer<Addr, B, E>(book, clock, timeout, (address) =>
+    const limit = new AddressLimit(book as AddressBook<unknown>, options.limit)
+    const balancer = new Balancer<Addr, B, E>(book, limit, clock, timeout, (address) =>
       Effect.provideContext(Effect.suspend(() => options.connect(address)) as Effect.Effect<B, E, Scope.Scope>, context)
     )
-    const limit = new AddressLimit(book as AddressBook<unknown>, options.limit)
     const pool = yield* options.pool(balancer.connector, { limit })
     // Between the pools of an inner stack a connection can be out of the reach of `retain`.
     yield* pool.guard(balancer.isCurrent)

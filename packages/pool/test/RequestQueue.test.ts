@@ -227,6 +227,15 @@ describe("RequestQueue", () => {
       })
     )
 
+    it.effect("names its own option where it is full", () =>
+      Effect.gen(function* () {
+        const { queue: q } = yield* queue({ capacity: 0, concurrency: 1, strategy: "dropping" })
+        yield* sending(q, "a")
+        const error = yield* Effect.flip(q.send("b"))
+        assert.match(String((error as Error).message), /capacity \(0\) callers are in line already/)
+      })
+    )
+
     it.effect("dropping: a request too many fails with QueueFull at once", () =>
       Effect.gen(function* () {
         const { queue: q, reply } = yield* queue({ capacity: 1, concurrency: 1, strategy: "dropping" })

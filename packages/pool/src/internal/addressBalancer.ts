@@ -12,7 +12,10 @@ import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import * as Connector from "../Connector.ts"
 import type { AddressBook, Entry } from "./addressBook.ts"
+import type { AddressLimit } from "./addressLimit.ts"
 import { monotonic } from "./alarm.ts"
+import { Handing } from "./handing.ts"
+import { NoRoom } from "./noRoom.ts"
 import { addFinalizer } from "./scope.ts"
 
 /** What a try ended with that did not come to a connection. */
@@ -21,16 +24,19 @@ type Failure<E> = Cause.Cause<E | Cause.TimeoutError>
 export class Balancer<Addr, B, E> {
   private readonly book: AddressBook<Addr>
   private readonly clock: Clock.Clock
+  private readonly limit: AddressLimit
   private readonly timeout: number
   private readonly connectTo: (address: Addr) => Effect.Effect<B, E, Scope.Scope>
 
   constructor(
     book: AddressBook<Addr>,
+    limit: AddressLimit,
     clock: Clock.Clock,
     timeout: number,
     connectTo: (address: Addr) => Effect.Effect<B, E, Scope.Scope>
   ) {
     this.book = book
+    this.limit = limit
     this.clock = clock
     this.timeout = timeout
     this.connectTo = connectTo
@@ -53,7 +59,11 @@ export class Balancer<Addr, B, E> {
       const entry = this.book.choose(tried, failure !== undefined, random)
       if (entry !== undefined) return this.tryOne(entry, tried, failure, random)
       if (failure !== undefined && !this.book.isWorthWaiting(tried)) return Effect.failCause(failure)
-      return Effect.flatMap(this.change, () => this.attempt(new Set(), failure, random))
+      return Effect.flatMap(Handing, (handing) =>
+        handing !== undefined && this.limit.joined
+          ? Effect.die(new NoRoom())
+          : Effect.flatMap(this.change, () => this.attempt(new Set(), failure, random))
+      )
     })
   }
 

@@ -22,7 +22,11 @@ export class AddressLimit implements ConnectionLimit {
     this.stats = outer?.stats ?? Effect.succeed({ max: Infinity, used: 0, waiting: 0 })
   }
 
+  /** Whether a pool waits for what this limit grants. */
+  joined = false
+
   readonly join = (member: Member): Share => {
+    this.joined = true
     const { book } = this
     const outer = this.outer?.join(member)
     // Not only when it wants: the pool may be below its minSize.

@@ -23,6 +23,7 @@ import { Checks, judge } from "./checks.ts"
 import { Connection, nextId } from "./connection.ts"
 import { Draining } from "./draining.ts"
 import { Handing } from "./handing.ts"
+import { isNoRoom } from "./noRoom.ts"
 import { Observers } from "./observers.ts"
 import { redirectOf } from "./redirect.ts"
 import type { Settings } from "./options.ts"
@@ -186,6 +187,10 @@ export class Connections<Conn, E> {
     this.connecting.delete(attempt)
     if (Exit.isSuccess(exit)) return this.connected(attempt, exit.value, annotations)
     if (redirectOf(exit.cause) !== undefined) return this.redirected(attempt, exit.cause)
+    if (isNoRoom(exit.cause)) {
+      this.close(attempt.scope, { attempt })
+      return this.kind.failed(attempt, undefined)
+    }
     this.connectFailed(attempt, exit.cause, () => this.close(attempt.scope, { attempt }))
   }
 

@@ -140,7 +140,9 @@ export class Requests<Conn, Request, Reply, E, EP> {
   private drop(job: Job<Request, Reply, E | EP | PoolError>): void {
     this.counts.dropped++
     this.tell("dropped", job.request)
-    job.answer(Exit.fail(new PoolError({ reason: new QueueFull({ maxPending: this.settings.capacity }) })))
+    job.answer(
+      Exit.fail(new PoolError({ reason: new QueueFull({ maxPending: this.settings.capacity, option: "capacity" }) }))
+    )
   }
 
   /** Its sender was interrupted. */
