@@ -140,6 +140,7 @@ const usageLine = (error: CliError.NonShowHelpErrors): string => {
     case "UnknownSubcommand":
       return `unknown command "${error.subcommand}"${didYouMean(error.suggestions)}`
     case "InvalidValue":
+      if (/^\d+ occurrences$/.test(error.value)) return `--${error.option} was given ${error.value.split(" ")[0]} times`
       return error.value === ""
         ? `--${error.option} needs a value (${error.expected})`
         : `--${error.option} is "${error.value}" but must be ${error.expected}`

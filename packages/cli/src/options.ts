@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as PoolOrigin from "@poolkit/http/Origin"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -22,6 +23,12 @@ const parseUrl = Effect.fnUntraced(function* (text: string): Effect.fn.Return<UR
     // The URL is not repeated here, as the error must not show the password.
     return yield* invalid(`the URL for ${url.host} has a user name or password in it, which is not supported`)
   }
+  // What only the pool refuses: port 0, empty labels.
+  yield* Effect.try({
+    try: () => PoolOrigin.fromUrl(url),
+    catch: (error) =>
+      invalid(`"${text}" is not a URL to send requests to: ${(error as Error).message.replace("Origin: ", "")}`)
+  })
   return url
 })
 

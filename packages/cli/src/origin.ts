@@ -66,6 +66,14 @@ export interface Origin {
 }
 
 /**
+ * The name of the origin of a URL: the pool's, for which `a.test.` is `a.test`.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const nameOf = (url: URL): string => String(PoolOrigin.fromUrl(url))
+
+/**
  * Makes the pool for `urls`, and each origin among them once, in their order.
  * Connections close with the scope.
  *
@@ -76,7 +84,7 @@ export const makeAll = Effect.fnUntraced(function* (
   urls: ReadonlyArray<URL>,
   options: OriginOptions
 ): Effect.fn.Return<ReadonlyMap<string, Origin>, never, Scope.Scope> {
-  const names = [...new Set(urls.map((url) => url.origin))]
+  const names = [...new Set(urls.map(nameOf))]
   const timeouts = { headersTimeout: options.timeout, bodyTimeout: options.timeout }
   const pool = yield* HttpPool.make({
     protocols: options.protocols,

@@ -76,7 +76,7 @@ const open = Effect.fnUntraced(function* (options: Options) {
     insecure: options.insecure
   })
   const targets = urls.map((url): Target => {
-    const { name, request, tally } = origins.get(url.origin)!
+    const { name, request, tally } = origins.get(Origin.nameOf(url))!
     return { name, request: request(url.pathname + url.search), tally }
   })
   return { origins: [...origins.values()], targets }
