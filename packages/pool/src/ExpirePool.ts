@@ -182,7 +182,8 @@ class Policy {
       throw new RangeError("ExpirePool: at least one of idleTimeToLive, maxLifetime, maxUses and keep must be given")
     }
     this.schedule = options.schedule ?? this.whenDue()
-    this.keep = (connection, info, now) => this.verdict(connection, info, now)
+    this.keep = (connection, info, now) =>
+      this.judge(connection, info, now, this.oldIn(info, now), this.idleIn(info, now))
   }
 
   /** A look that starts at `now`: a predicate, and what it will have seen. */
@@ -190,28 +191,39 @@ class Policy {
     let evicted = 0
     let due = Infinity
     const keep: Keep<unknown> = (connection, info) => {
-      const verdict = this.verdict(connection, info, now)
+      const old = this.oldIn(info, now)
+      const idle = this.idleIn(info, now)
+      const verdict = this.judge(connection, info, now, old, idle)
       if (verdict !== true) evicted++
-      else due = Math.min(due, this.dueIn(info, now))
+      else if (old < due || idle < due) due = Math.min(old, idle)
       return verdict
     }
-    const result = () => ({ now, evicted, nextDueIn: due === Infinity ? undefined : Duration.millis(due) })
+    const result = () => ({ now, evicted, nextDueIn: due === Infinity ? undefined : Duration.millis(Math.max(1, due)) })
     return { keep, result }
   }
 
-  private verdict(connection: unknown, info: ConnectionInfo, now: number): boolean | EvictReason {
+  private judge(
+    connection: unknown,
+    info: ConnectionInfo,
+    now: number,
+    old: number,
+    idle: number
+  ): boolean | EvictReason {
     if (info.uses >= this.maxUses) return "uses"
-    if (this.maxLifetime !== Infinity && this.age(info, info.createdAt, now) >= this.lifetimeOf(info)) return "lifetime"
-    if (this.idleTimeToLive !== Infinity && info.idleSince !== undefined) {
-      if (this.age(info, info.idleSince, now) >= this.idleTimeToLive) return "idle"
-    }
+    if (old <= 0) return "lifetime"
+    if (idle <= 0) return "idle"
     return this.custom === undefined ? true : this.custom(connection, info, now)
   }
 
-  private dueIn(info: ConnectionInfo, now: number): number {
-    const old = this.lifetimeOf(info) - this.age(info, info.createdAt, now)
-    const unused = info.idleSince === undefined ? Infinity : this.idleTimeToLive - this.age(info, info.idleSince, now)
-    return Math.max(1, Math.min(old, unused))
+  /** The time until it is too old. */
+  private oldIn(info: ConnectionInfo, now: number): number {
+    return this.maxLifetime === Infinity ? Infinity : this.lifetimeOf(info) - this.age(info, info.createdAt, now)
+  }
+
+  /** The time until it has been idle for too long. */
+  private idleIn(info: ConnectionInfo, now: number): number {
+    if (this.idleTimeToLive === Infinity || info.idleSince === undefined) return Infinity
+    return this.idleTimeToLive - this.age(info, info.idleSince, now)
   }
 
   /** Multiples of the golden ratio spread any run of ids evenly over the jitter (Knuth, TAOCP 3, 6.4). */

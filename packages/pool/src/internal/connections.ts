@@ -319,7 +319,8 @@ export class Connections<Conn, E> {
     Effect.sync(() => {
       const now = this.clock.currentTimeMillisUnsafe()
       for (const connection of Array.from(this.all)) {
-        if (connection.verdict !== undefined || !this.all.has(connection)) continue
+        if (connection.verdict !== undefined || connection.state === "closing" || connection.state === "closed")
+          continue
         const reason = judge(keep, connection, now)
         if (reason !== undefined) this.condemn(connection, reason)
       }

@@ -97,7 +97,7 @@ export class MemoryLimit implements ConnectionLimit {
     for (let left = this.wanting.size; left > 0 && this.hasSlot; left--) this.wanting.first?.offered()
     for (const share of Array.from(this.hoping)) {
       if (!this.hasSlot) break
-      this.hoping.delete(share)
+      share.hope(false)
       share.member.offered()
     }
     // The slot of a debt may have gone elsewhere.
@@ -134,6 +134,7 @@ class MemoryShare implements Share, Link<MemoryShare> {
   readonly member: Member
   held = 0
   wants = false
+  hopes = false
   active = false
   /** Connections that other pools are closing for this one. */
   owed = 0
@@ -204,8 +205,10 @@ class MemoryShare implements Share, Link<MemoryShare> {
   }
 
   readonly hope = (yes: boolean): void => {
+    if (yes === this.hopes) return
+    this.hopes = yes
     if (!yes) this.limit.hoping.delete(this)
-    else if (!this.limit.hoping.has(this)) {
+    else {
       this.limit.hoping.add(this)
       this.limit.missed()
     }
