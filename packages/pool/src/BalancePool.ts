@@ -57,7 +57,7 @@ export interface AddressObserver<in Addr, in E> {
   readonly failed?: ((address: Addr, cause: Cause.Cause<E>, elapsed: number) => void) | undefined
   /** The pool gave the attempt up, or the address left the list. */
   readonly aborted?: ((address: Addr, elapsed: number) => void) | undefined
-  /** The connection's close has ended. */
+  /** The connection's close has ended, or took longer than `closeTimeout`. */
   readonly disconnected?: ((address: Addr) => void) | undefined
   /** No connects to it for `duration`, unless all addresses are set aside. */
   readonly setAside?: ((address: Addr, duration: number, cause: Cause.Cause<E>) => void) | undefined
@@ -92,6 +92,8 @@ export interface BalancePoolOptions<Addr, B, E, R, Conn, EP, RP, RA> {
    * pool's `connectTimeout` is for all tries of an attempt together.
    */
   readonly connectTimeout?: Duration.Input | undefined
+  /** After it a close that has not ended stops counting for its address. Default 5 seconds, minimum 0. */
+  readonly closeTimeout?: Duration.Input | undefined
   /** How long an address whose connect failed is set aside. Default exponential from 100 ms to 5 s, jittered. */
   readonly setAside?: Schedule.Schedule<unknown, Cause.Cause<NoInfer<E> | Cause.TimeoutError>> | undefined
   /** A limit that this pool shares with others. */
@@ -129,16 +131,20 @@ export const make = <Addr, B, E, R, Conn, EP, RP, RA>(
 ): Effect.Effect<ConnectionPool<void, Conn, EP>, never, Exclude<R | RP | RA, Scope.Scope> | Scope.Scope> =>
   Effect.gen(function* () {
     const cap = integer("BalancePool", "connectionsPerAddress", options.connectionsPerAddress, Infinity, 1, Infinity)
-    const timeout = millis("BalancePool", "connectTimeout", options.connectTimeout, "3 seconds", "positive")
+    const connectTimeout = millis("BalancePool", "connectTimeout", options.connectTimeout, "3 seconds", "positive")
+    const closeTimeout = millis("BalancePool", "closeTimeout", options.closeTimeout, "5 seconds", 0)
+    const scope = yield* Effect.scope
     // Without this scope: each connection has its own.
     const context = Context.omit(Scope.Scope)(yield* Effect.context<Scope.Scope>())
+    const run = Effect.runForkWith(context)
     const clock = yield* Clock.Clock
     const schedule = (options.setAside ?? defaultBackoff) as Schedule.Schedule<unknown, Cause.Cause<unknown>>
     const observer = options.observer as AddressObserver<Addr, unknown> | undefined
-    const book = new AddressBook<Addr>(cap, schedule, Effect.runForkWith(context), clock, observer)
+    const book = new AddressBook<Addr>(cap, schedule, run, clock, observer)
     yield* Effect.addFinalizer(() => Effect.sync(() => book.close()))
     const limit = new AddressLimit(book as AddressBook<unknown>, options.limit)
-    const balancer = new Balancer<Addr, B, E>(book, limit, clock, timeout, (address) =>
+    const settings = { clock, run, scope, connectTimeout, closeTimeout }
+    const balancer = new Balancer<Addr, B, E>(book, limit, settings, (address) =>
       Effect.provideContext(Effect.suspend(() => options.connect(address)) as Effect.Effect<B, E, Scope.Scope>, context)
     )
     const pool = yield* options.pool(balancer.connector, { limit })

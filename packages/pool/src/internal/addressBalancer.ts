@@ -7,38 +7,46 @@ import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Formatter from "effect/Formatter"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import * as Connector from "../Connector.ts"
 import type { AddressBook, Entry } from "./addressBook.ts"
 import type { AddressLimit } from "./addressLimit.ts"
-import { monotonic } from "./alarm.ts"
+import { monotonic, type Run } from "./alarm.ts"
 import { Handing } from "./handing.ts"
 import { NoRoom } from "./noRoom.ts"
-import { addFinalizer } from "./scope.ts"
+import { addFinalizer, removeFinalizer } from "./scope.ts"
 
 /** What a try ended with that did not come to a connection. */
 type Failure<E> = Cause.Cause<E | Cause.TimeoutError>
 
+/** Times in milliseconds. */
+interface Settings {
+  readonly clock: Clock.Clock
+  readonly run: Run
+  /** Of the balance: no timer outlives it. */
+  readonly scope: Scope.Scope
+  readonly connectTimeout: number
+  readonly closeTimeout: number
+}
+
 export class Balancer<Addr, B, E> {
   private readonly book: AddressBook<Addr>
-  private readonly clock: Clock.Clock
   private readonly limit: AddressLimit
-  private readonly timeout: number
+  private readonly settings: Settings
   private readonly connectTo: (address: Addr) => Effect.Effect<B, E, Scope.Scope>
 
   constructor(
     book: AddressBook<Addr>,
     limit: AddressLimit,
-    clock: Clock.Clock,
-    timeout: number,
+    settings: Settings,
     connectTo: (address: Addr) => Effect.Effect<B, E, Scope.Scope>
   ) {
     this.book = book
     this.limit = limit
-    this.clock = clock
-    this.timeout = timeout
+    this.settings = settings
     this.connectTo = connectTo
   }
 
@@ -75,10 +83,10 @@ export class Balancer<Addr, B, E> {
   ): Effect.Effect<B, E | Cause.TimeoutError, Scope.Scope> {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Effect.scope, (owner) => {
-        const connect = new Connect(this.book, entry, owner, monotonic(this.clock))
+        const connect = new Connect(this.book, entry, owner, this.settings)
         const trying = Effect.raceFirst(Scope.provide(this.connectTo(entry.address), connect.scope), this.giveUp(entry))
         return Effect.flatMap(Effect.exit(restore(trying)), (exit) => {
-          const elapsed = monotonic(this.clock) - connect.startedAt
+          const elapsed = monotonic(this.settings.clock) - connect.startedAt
           if (Exit.isSuccess(exit) && exit.value !== gone && !entry.removed) {
             connect.succeeded(elapsed)
             return Effect.map(Connector.Annotations, (annotations) => {
@@ -86,13 +94,12 @@ export class Balancer<Addr, B, E> {
               return exit.value as B
             })
           }
-          const closed = Scope.close(connect.scope, Exit.void)
           const isFailure = Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
           if (isFailure) connect.failed(exit.cause, elapsed)
           else connect.aborted(elapsed)
-          if (Exit.isFailure(exit) && !isFailure) return Effect.andThen(closed, Effect.failCause(exit.cause))
-          const next = this.attempt(new Set([...tried, entry]), isFailure ? exit.cause : failure, random)
-          return Effect.andThen(closed, restore(next))
+          connect.discard()
+          if (Exit.isFailure(exit) && !isFailure) return Effect.failCause(exit.cause)
+          return restore(this.attempt(new Set([...tried, entry]), isFailure ? exit.cause : failure, random))
         })
       })
     )
@@ -106,8 +113,9 @@ export class Balancer<Addr, B, E> {
       entry.leaving.add(leave)
       return Effect.sync(() => void entry.leaving.delete(leave))
     })
-    if (this.timeout === Infinity) return leaving
-    const duration = Duration.millis(this.timeout)
+    const { connectTimeout } = this.settings
+    if (connectTimeout === Infinity) return leaving
+    const duration = Duration.millis(connectTimeout)
     const message = () =>
       `connecting to ${Formatter.format(entry.address)} took longer than connectTimeout (${Duration.format(duration)})`
     return Effect.timeoutOrElse(leaving, {
@@ -131,18 +139,24 @@ export class Balancer<Addr, B, E> {
 
 const gone: unique symbol = Symbol("gone")
 
-/** One connection of an address, which counts from the connect until its scope has closed. */
+/** One connection of an address, which counts from the connect until its scope has closed, or has taken too long to. */
 class Connect<Addr> {
   readonly scope: Scope.Closeable
   readonly startedAt: number
   private readonly book: AddressBook<Addr>
   private readonly entry: Entry<Addr>
+  private readonly owner: Scope.Scope
+  private readonly settings: Settings
   private connected = false
+  private counts = true
+  private timer: Fiber.Fiber<void> | undefined = undefined
 
-  constructor(book: AddressBook<Addr>, entry: Entry<Addr>, owner: Scope.Scope, startedAt: number) {
+  constructor(book: AddressBook<Addr>, entry: Entry<Addr>, owner: Scope.Scope, settings: Settings) {
     this.book = book
     this.entry = entry
-    this.startedAt = startedAt
+    this.owner = owner
+    this.settings = settings
+    this.startedAt = monotonic(settings.clock)
     this.scope = Scope.forkUnsafe(owner)
     book.occupy(entry)
     book.tell("connecting", entry.address)
@@ -151,6 +165,8 @@ class Connect<Addr> {
 
   succeeded(elapsed: number): void {
     this.connected = true
+    // Runs before `scope` closes, which was added to its owner earlier.
+    addFinalizer(this.owner, this, () => Effect.sync(() => this.closing()))
     this.book.tell("connected", this.entry.address, elapsed)
     this.book.succeeded(this.entry)
   }
@@ -164,7 +180,36 @@ class Connect<Addr> {
     this.book.tell("aborted", this.entry.address, elapsed)
   }
 
+  /** Closes what a try has opened that came to nothing. If that hangs or dies, the next try must not notice. */
+  discard(): void {
+    this.closing()
+    const close = Effect.ignoreCause(Scope.close(this.scope, Exit.void), {
+      log: "Unhandled",
+      message: "A connection's close failed"
+    })
+    const fiber = this.settings.run(close)
+    // The attempt has closed when this has.
+    addFinalizer(this.owner, fiber, () => Effect.asVoid(Fiber.await(fiber)))
+    fiber.addObserver(() => removeFinalizer(this.owner, fiber))
+  }
+
+  private closing(): void {
+    const { closeTimeout, run, scope } = this.settings
+    if (closeTimeout === Infinity) return
+    this.timer = run(
+      Effect.delay(
+        Effect.sync(() => this.closed()),
+        closeTimeout
+      )
+    )
+    Fiber.runIn(this.timer, scope)
+  }
+
+  /** Once: when its scope has closed, or its time is over. */
   private closed(): void {
+    if (!this.counts) return
+    this.counts = false
+    this.timer?.interruptUnsafe()
     if (this.connected) this.book.tell("disconnected", this.entry.address)
     this.book.vacate(this.entry)
   }
