@@ -38,7 +38,10 @@ export const perform = (
         // Most responses have come off the wire as a whole by now.
         if (over) return Effect.succeed(response)
         rest = Scope.forkUnsafe(scope)
-        return Effect.as(Scope.addFinalizer(rest, response.discard), response)
+        const { discard } = response
+        // The fiber may yield before it is added, and the exchange may end then: a closed scope runs it at once.
+        const drop = Effect.suspend(() => (over ? Effect.void : discard))
+        return Effect.as(Scope.addFinalizer(rest, drop), response)
       }
     )
   })

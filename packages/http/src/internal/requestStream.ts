@@ -16,12 +16,26 @@ export const makeRequestStream = (
   const marked = Stream.catchCause(stream, (cause) =>
     Stream.fail(new RequestBodyFailed({ cause: Cause.squash(cause) }))
   )
-  const iterator = Stream.toAsyncIterableWith(marked, context)[Symbol.asyncIterator]()
-  return {
-    [Symbol.asyncIterator]: () => iterator,
-    close: () => {
-      // The exchange is over, so nobody is left to hear of a finalizer that dies.
-      iterator.return?.().catch(() => {})
-    }
+  let iterator: AsyncIterator<Uint8Array> | undefined = Stream.toAsyncIterableWith(marked, context)[
+    Symbol.asyncIterator
+  ]()
+  const next = async (): Promise<IteratorResult<Uint8Array>> => {
+    const result = (await iterator?.next()) ?? over
+    // Whoever sends it keeps this object until the response has come, and the context may lead to a span that knows
+    // the response: kept, the response would never be garbage.
+    if (result.done === true) iterator = undefined
+    return result
   }
+  const close = (): void => {
+    // The exchange is over, so nobody is left to hear of a finalizer that dies.
+    iterator?.return?.().catch(() => {})
+    iterator = undefined
+  }
+  const end = async (): Promise<IteratorResult<Uint8Array>> => {
+    close()
+    return over
+  }
+  return { [Symbol.asyncIterator]: () => ({ next, return: end }), close }
 }
+
+const over: IteratorResult<Uint8Array> = { done: true, value: undefined }
