@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import * as BalancePool from "@poolkit/pool/BalancePool"
 import * as CachePool from "@poolkit/pool/CachePool"
 import type { ConnectionLimit } from "@poolkit/pool/ConnectionLimit"
 import type { PoolError, PoolOptions } from "@poolkit/pool/ConnectionPool"
@@ -12,7 +11,6 @@ import type * as Connector from "@poolkit/pool/Connector"
 import * as MapPool from "@poolkit/pool/MapPool"
 import * as NegotiatePool from "@poolkit/pool/NegotiatePool"
 import * as SharedPool from "@poolkit/pool/SharedPool"
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,6 +22,7 @@ import type { Http2Options } from "./Http2Connection.ts"
 import type { HttpConnection, HttpRequest, HttpResponse } from "./HttpConnection.ts"
 import { HttpError, InvalidRequest } from "./HttpError.ts"
 import { execute } from "./HttpRequest.ts"
+import { spreadOver } from "./internal/httpPoolAddresses.ts"
 import { makeConnector } from "./internal/httpPoolConnector.ts"
 import { checkedSettings, type Settings } from "./internal/httpPoolSettings.ts"
 import * as Origin from "./Origin.ts"
@@ -200,35 +199,33 @@ interface Given {
 
 const isExclusive = (protocol: string) => protocol.startsWith("http/1")
 const isShared = (protocol: string) => !isExclusive(protocol)
-/** A deadline that is infinite is never missed. */
-const withoutTimeout =
-  <E, R>(connect: Connect<E | Cause.TimeoutError, R>): Connect<E, R> =>
-  () =>
-    Effect.catchIf(connect(), Cause.isTimeoutError, Effect.die) as Effect.Effect<HttpConnection, E, R>
 const concurrency = (connection: HttpConnection) => connection.concurrency()
 
 /**
  * The whole pool. Connections live in a pool per origin, of the kind that suits
  * what the peer speaks; one limit and one expiry hold for all of them.
  */
-const compose = <E, R>({ addresses, connect, expire, limits, options, speaks }: Settings<E, R>) =>
+const compose = <E, R>({ addresses, addressTimeout, connect, expire, limits, options, speaks }: Settings<E, R>) =>
   MapPool.make({
     key: (origin: Origin.Origin) => origin,
     maxKeys: limits.maxKeys,
     maxSize: limits.maxSize,
     pool: (origin, { limit }) => {
-      const suited = byProtocol({ limits, options, protocols: speaks(origin) })
+      const protocols = speaks(origin)
       const spread = addresses(origin)
-      return spread === undefined
-        ? suited(() => connect(origin), { limit, order: "lifo" })
-        : BalancePool.make({
-            addresses: spread,
-            connect: (address) => connect(origin, address),
-            // The connector has a deadline of its own.
-            connectTimeout: Infinity,
-            limit,
-            pool: (connect, { limit }) => suited(withoutTimeout(connect), { limit, order: "fifo" })
-          })
+      if (spread === undefined) {
+        return byProtocol<E, R>({ limits, options, protocols })(() => connect(origin), { limit, order: "lifo" })
+      }
+      // An attempt ends when every address has had its time.
+      const suited = byProtocol<E, R>({ limits, options: { ...options, connectTimeout: Infinity }, protocols })
+      return spreadOver({
+        addresses: spread,
+        connect: (address) => connect(origin, address),
+        connectTimeout: addressTimeout,
+        closeTimeout: options.closeTimeout,
+        limit,
+        pool: (connect, limit) => suited(connect, { limit, order: "fifo" })
+      })
     }
   }).pipe(expire)
 

@@ -22,6 +22,8 @@ type Common<E> = Omit<PoolOptions<HttpConnection, E, never>, "connect" | "limit"
 export interface Settings<E, R> {
   /** Opens a connection to an origin, at an address of it if one is given. */
   readonly connect: (origin: Origin, address?: string) => Effect.Effect<HttpConnection, E, R>
+  /** How long a connect to one of several addresses may take, as far as the connector does not see to that itself: milliseconds. */
+  readonly addressTimeout: number
   /** What to spread the connections of an origin over. */
   readonly addresses: (origin: Origin) => Stream<ReadonlyArray<string>, unknown> | undefined
   /** What a connection to the origin may turn out to speak. */
@@ -62,6 +64,7 @@ const settingsOf = (options: Options): Settings<SocketError, Scope.Scope> => {
         speaks: (origin: Origin) => offered(origin, options.protocols)
       }
   return {
+    addressTimeout: millis("HttpPool", "connectTimeout", connectTimeout, 10_000),
     connect: (origin, address) =>
       Connector.annotate(connect, ({ protocol }) => ({ origin, protocol }))(
         address === undefined ? origin : make({ ...reveal(origin), address })
