@@ -121,8 +121,9 @@ export class Requests<Conn, Request, Reply, E, EP> {
 
   private join(job: Job<Request, Reply, E | EP | PoolError>): void {
     const { capacity, concurrency, strategy } = this.settings
-    const mustWait = this.line.first !== undefined || this.inFlight.size >= concurrency
-    if (mustWait && this.line.size >= capacity && strategy !== "suspend") {
+    // Together: those in line may be about to start, and are not too many then.
+    const isFull = this.line.size + this.inFlight.size >= concurrency + capacity
+    if (isFull && strategy !== "suspend") {
       const loser = strategy === "sliding" ? (this.line.first ?? job) : job
       if (loser !== job) this.line.remove(loser)
       // First in line before the sender of what was dropped can run.
