@@ -5,6 +5,6 @@ const [before, module] = process.argv.slice(2) as [string, string]
 if (before !== "") await import(before)
 const start = performance.now()
 await import(module)
-const ms = performance.now() - start
-process.send?.({ ms })
+const load = performance.now() - start
+process.send?.({ load })
 process.disconnect?.()

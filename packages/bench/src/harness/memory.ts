@@ -4,8 +4,12 @@
  */
 import * as Effect from "effect/Effect"
 import { setTimeout as sleep } from "node:timers/promises"
+import { setFlagsFromString } from "node:v8"
 import type { Holder } from "../peers/holders.ts"
 import type { Figures } from "./subject.ts"
+
+// Otherwise collections throw away code that has not run for a while, several megabytes of it, at any time.
+setFlagsFromString("--no-flush-bytecode")
 
 const [module, name, count, server] = process.argv.slice(2) as [string, string, string, string]
 const n = Number(count)
@@ -16,14 +20,15 @@ const holder = holders[name]!
 const settled = async () => {
   for (let i = 0; i < 4; i++) {
     globalThis.gc?.()
-    await sleep(50)
+    await sleep(30)
   }
   return process.memoryUsage()
 }
 
 /** Open sockets, those that do not keep the process alive included. */
 const sockets = (): number => {
-  process.report.excludeNetwork = true
+  // Else it looks up the names of all peers.
+  Object.assign(process.report, { excludeNetwork: true })
   const { libuv } = process.report.getReport() as unknown as {
     readonly libuv: ReadonlyArray<{ readonly type: string }>
   }

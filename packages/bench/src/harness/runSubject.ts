@@ -14,6 +14,18 @@ export interface RunOptions {
 
 const runner = new URL("./runCase.ts", import.meta.url)
 
+/** Measures one case, or some contestants of it. */
+export const runCase = (
+  subject: string,
+  name: string,
+  settings: Settings,
+  contestants?: ReadonlyArray<string>
+): Effect.Effect<ReadonlyArray<Measured>, Error> => {
+  const args = [subjectFile(subject).href, name, JSON.stringify(settings)]
+  if (contestants !== undefined) args.push(JSON.stringify(contestants))
+  return Effect.map(Effect.scoped(start<ReadonlyArray<Measured>>(runner, args)), ({ message }) => message)
+}
+
 export const runSubject = (name: string, { onCase, quick }: RunOptions): Effect.Effect<Result, Error> =>
   Effect.gen(function* () {
     const subject = yield* Effect.promise(() => loadSubject(name))
@@ -25,9 +37,7 @@ export const runSubject = (name: string, { onCase, quick }: RunOptions): Effect.
     const cases: Array<CaseResult> = []
     for (const one of subject.cases) {
       if (quick && one.slow === true) continue
-      const args = [subjectFile(name).href, one.name, JSON.stringify(settings)]
-      const { message } = yield* Effect.scoped(start<ReadonlyArray<Measured>>(runner, args))
-      const result = { name: one.name, contestants: message }
+      const result = { name: one.name, contestants: yield* runCase(name, one.name, settings) }
       cases.push(result)
       onCase?.(result)
     }

@@ -54,15 +54,19 @@ export interface Target {
 
 export interface Chart {
   readonly title: string
-  /** Bars: one group per case. Lines: one line per contestant over the cases' `n`, both axes logarithmic. */
-  readonly kind: "bars" | "lines"
+  /**
+   * Bars: one panel per case. Lines: one line per contestant over the cases' `n`,
+   * both axes logarithmic. Curves: one panel per case, one line per contestant
+   * over the figures `figure`1, `figure`2, and so on.
+   */
+  readonly kind: "bars" | "lines" | "curves"
   readonly figure: string
   /** Of the figure times `scale`. */
   readonly unit: string
   readonly scale?: number
   /** Default: all cases. */
   readonly cases?: ReadonlyArray<string>
-  /** Label of the x axis of lines. */
+  /** Label of the x axis of lines and curves. */
   readonly x?: string
   /** A logarithmic axis for bars that differ by orders of magnitude. */
   readonly log?: boolean

@@ -13,12 +13,16 @@ import { Pool as TarnPool } from "tarn"
 export interface Item {
   readonly id: number
   /** pg-pool gives a client its way back. */
-  release?: () => void
+  release?: (broken?: boolean) => void
+  /** tarn asks before it lends. */
+  broken?: boolean
 }
 
 export interface PromisePool {
   readonly acquire: () => Promise<Item>
   readonly release: (item: Item) => unknown
+  /** Gives back a connection that must not be lent again. */
+  readonly destroy: (item: Item) => unknown
   /** generic-pool has one. */
   readonly use?: (body: (item: Item) => Promise<unknown>) => Promise<unknown>
 }
@@ -53,6 +57,7 @@ export const generic: JavaScriptPool = {
       (pool) => ({
         acquire: () => pool.acquire(),
         release: (item) => pool.release(item),
+        destroy: (item) => pool.destroy(item),
         use: (body) => pool.use(body)
       })
     )
@@ -78,7 +83,11 @@ export const lightning: JavaScriptPool = {
           }
         ),
       (pool) => pool.closeAsync(true),
-      (pool) => ({ acquire: () => pool.acquire(), release: (item) => pool.release(item) })
+      (pool) => ({
+        acquire: () => pool.acquire(),
+        release: (item) => pool.release(item),
+        destroy: (item) => pool.destroy(item)
+      })
     )
 }
 
@@ -87,20 +96,31 @@ export const tarn: JavaScriptPool = {
   setup: "`max` the pool's size; its acquire timeout cannot be turned off",
   open: (size, create = createItem) =>
     opened(
-      () => new TarnPool<Item>({ create, destroy: () => {}, min: 0, max: size }),
+      () =>
+        new TarnPool<Item>({ create, destroy: () => {}, validate: ({ broken }) => broken !== true, min: 0, max: size }),
       (pool) => pool.destroy(),
-      (pool) => ({ acquire: () => pool.acquire().promise, release: (item) => pool.release(item) })
+      (pool) => ({
+        acquire: () => pool.acquire().promise,
+        release: (item) => pool.release(item),
+        destroy: (item) => {
+          item.broken = true
+          pool.release(item)
+        }
+      })
     )
 }
 
 /** What pg-pool expects of a client, connected by `create`. */
 const clientOf = (create: () => Promise<Item>) =>
   class Client extends EventEmitter {
-    readonly id = ++ids
+    readonly id: number = ++ids
     readonly _queryable = true
-    declare release: () => void
+    declare release: (broken?: boolean) => void
     connect(done: (error?: unknown) => void) {
-      create().then(() => done(), done)
+      create().then((item) => {
+        Object.assign(this, item)
+        done()
+      }, done)
     }
     end(done?: () => void) {
       done?.()
@@ -114,7 +134,11 @@ export const pg: JavaScriptPool = {
     opened(
       () => new PgPool<Item>({ max: size, idleTimeoutMillis: 0, Client: clientOf(create) }),
       (pool) => pool.end(),
-      (pool) => ({ acquire: () => pool.connect(), release: (item) => item.release!() })
+      (pool) => ({
+        acquire: () => pool.connect(),
+        release: (item) => item.release!(),
+        destroy: (item) => item.release!(true)
+      })
     )
 }
 

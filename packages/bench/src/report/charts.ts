@@ -2,6 +2,7 @@
  * Plots as SVG: bars in one panel per case, or lines with both axes logarithmic.
  */
 import * as echarts from "echarts"
+import type { Measured } from "../harness/measure.ts"
 import { valuesOf } from "../harness/verdict.ts"
 import type { CaseResult, Result } from "../harness/result.ts"
 import { type Summary, summarize } from "../harness/statistics.ts"
@@ -26,8 +27,7 @@ const ink = "#24292f"
 const width = 900
 
 /** Whether a contestant is PoolKit; all others are drawn in grey. */
-const isOurs = (name: string) =>
-  /^(\w+Pool(\.|,|$)|HttpPool|PooledHttpClient|stack|bare)/.test(name) || name.startsWith("PoolKit")
+const isOurs = (name: string) => /^(\w+Pool\b|PooledHttpClient|PoolKit|full stack)/.test(name)
 
 const render = (height: number, option: echarts.EChartsCoreOption): string => {
   const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width, height })
@@ -45,7 +45,8 @@ const render = (height: number, option: echarts.EChartsCoreOption): string => {
 export const draw = (chart: Chart, subject: Subject, result: Result): string | undefined => {
   const cases = result.cases.filter(({ name }) => chart.cases === undefined || chart.cases.includes(name))
   if (cases.length === 0) return undefined
-  return chart.kind === "bars" ? bars(chart, cases) : lines(chart, subject, cases)
+  if (chart.kind === "bars") return bars(chart, cases)
+  return chart.kind === "lines" ? lines(chart, subject, cases) : curves(chart, cases)
 }
 
 interface Row {
@@ -175,6 +176,66 @@ const lines = (chart: Chart, subject: Subject, cases: ReadonlyArray<CaseResult>)
       })
     }))
   })
+}
+
+const curves = (chart: Chart, cases: ReadonlyArray<CaseResult>): string => {
+  const names = [...new Set(cases.flatMap(({ contestants }) => contestants.map(({ contestant }) => contestant)))]
+  const panel = (width - 20) / cases.length
+  const left = (index: number) => 10 + index * panel
+  return render(440, {
+    color: palette,
+    title: [
+      { text: `${chart.title}, ${chart.unit}`, left: 10, top: 10, textStyle: { fontSize: 16, color: ink } },
+      ...cases.map(({ name }, index) => ({
+        text: name,
+        left: left(index),
+        top: 44,
+        textStyle: { fontSize: 12, color: ink }
+      }))
+    ],
+    legend: { bottom: 6, data: names, textStyle: { fontSize: 11, color: ink } },
+    grid: cases.map((_, index) => ({ left: left(index) + 50, width: panel - 80, top: 76, bottom: 100 })),
+    xAxis: cases.map((_, gridIndex) => ({
+      gridIndex,
+      type: "value",
+      min: 1,
+      max: "dataMax",
+      name: chart.x,
+      nameLocation: "middle",
+      nameGap: 28,
+      axisLabel: { color: ink },
+      splitLine: { show: false }
+    })),
+    yAxis: cases.map((_, gridIndex) => ({
+      gridIndex,
+      type: "value",
+      min: 0,
+      axisLabel: { color: ink },
+      splitLine: { lineStyle: { color: "#eceff1" } }
+    })),
+    series: cases.flatMap(({ contestants }, index) =>
+      contestants.map((measured) => ({
+        type: "line",
+        name: measured.contestant,
+        xAxisIndex: index,
+        yAxisIndex: index,
+        showSymbol: false,
+        step: "middle",
+        lineStyle: { width: isOurs(measured.contestant) ? 3 : 1.5 },
+        itemStyle: { color: palette[names.indexOf(measured.contestant) % palette.length] },
+        data: curveOf(measured, chart)
+      }))
+    )
+  })
+}
+
+const curveOf = (measured: Measured, { figure, scale = 1 }: Chart): ReadonlyArray<readonly [number, number]> => {
+  const points: Array<readonly [number, number]> = []
+  for (let x = 1; ; x++) {
+    const values = valuesOf(measured, `${figure}${x}`)
+    if (values.length === 0) return points
+    points.push([x, summarize(values).median * scale])
+  }
 }
 
 export interface Mark {

@@ -90,7 +90,7 @@ const contestants = (n: number): ReadonlyArray<Contestant> => [
     warm(
       n,
       Effect.map(
-        RcMap.make({ lookup: (_: string) => connect(), idleTimeToLive: Infinity }),
+        RcMap.make({ lookup: (_key: string) => connect(), idleTimeToLive: Infinity }),
         (map) => (key) => Effect.scoped(RcMap.get(map, key))
       )
     ),
@@ -101,7 +101,7 @@ const contestants = (n: number): ReadonlyArray<Contestant> => [
     warm(
       n,
       Effect.map(
-        RcMap.make({ lookup: (_: string) => effectPool(size), idleTimeToLive: Infinity }),
+        RcMap.make({ lookup: (_key: string) => effectPool(size), idleTimeToLive: Infinity }),
         (map) => (key) => Effect.scoped(Effect.flatMap(RcMap.get(map, key), (pool) => EffectPool.use(pool, body)))
       )
     )

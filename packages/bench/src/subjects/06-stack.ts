@@ -22,7 +22,7 @@ const expired = <P extends ConnectionPool.Any, E, R>(pool: Effect.Effect<P, E, R
 const negotiated = (limit?: ConnectionLimit) =>
   NegotiatePool.makeMerged({
     connect,
-    inspect: (_: Item) => false,
+    inspect: (_item: Item) => false,
     upgrade: (connect) => SharedPool.make({ connect, concurrency: 100, limit }),
     fallback: (connect) => CachePool.make({ connect, maxSize: size, limit })
   })

@@ -86,8 +86,7 @@ const subject: Subject = {
   charts: [
     { title: "Heap per idle connection", kind: "bars", figure: "heap", unit: "KiB" },
     { title: "Resident memory per idle connection", kind: "bars", figure: "rss", unit: "KiB" }
-  ],
-  rounds: 5
+  ]
 }
 
 export default subject
