@@ -98,12 +98,11 @@ const runCase = (c: Case): ReadonlyArray<string> => {
     else lab.turn()
   }
   lab.settle()
-  server.fates.length = 0
   // A pause may be in the way of those who came after a failed attempt.
   lab.advance(1_000)
   if (target.pollUnsafe() === undefined) bench.wrongs.push("the interrupted caller is still running")
   // Whoever hangs up on requests in flight makes them fail.
-  const mayFail = bench.mayFail || (c.state === "answering" && bench.mayBeClosed)
+  const mayFail = bench.mayFail || (c.state === "answering" && (bench.mayBeClosed || server.hungUp))
   for (const bystander of bystanders) {
     const exit = bystander.pollUnsafe()
     if (exit === undefined) bench.wrongs.push("a bystander still waits")

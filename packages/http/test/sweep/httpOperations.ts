@@ -4,12 +4,12 @@ import * as HttpPool from "@poolkit/http/HttpPool"
 import * as HttpRequest from "@poolkit/http/HttpRequest"
 import * as PooledHttpClient from "@poolkit/http/PooledHttpClient"
 import * as Effect from "effect/Effect"
-import { type HttpClientResponse, HttpClientRequest } from "effect/http"
+import { HttpClient, type HttpClientResponse, HttpClientRequest } from "effect/http"
 import * as Stream from "effect/Stream"
 import { type Bench, yields } from "../../../pool/test/support/bench.ts"
 import type { Origin } from "@poolkit/http/Origin"
 import { type Http, origins } from "./httpRig.ts"
-import type { Fate, LabServer } from "./labConnection.ts"
+import { type Fate, fateHeader, type LabServer } from "./labConnection.ts"
 
 /** What an operation may use. */
 export interface Lent {
@@ -22,7 +22,17 @@ type Operation = (lent: Lent) => Effect.Effect<unknown, unknown>
 
 let requests = 0
 
-const get = (): HttpConnection.HttpRequest => ({ method: "GET", path: `/${++requests}` })
+const get = (...fates: ReadonlyArray<Fate>): HttpConnection.HttpRequest => ({
+  method: "GET",
+  path: `/${++requests}`,
+  headers: { [fateHeader]: fates.join() }
+})
+
+const post = (...fates: ReadonlyArray<Fate>): HttpConnection.HttpRequest => ({
+  ...get(...fates),
+  method: "POST",
+  body: "body"
+})
 
 const read = (response: HttpConnection.HttpResponse) => response.text
 
@@ -33,33 +43,25 @@ const execute = (
   request = get(),
   origin: Origin = origins.a
 ) => {
-  const limit = request.method === "GET" ? 2 : 1
+  const { method, path } = request
   return Effect.ensuring(
     Effect.scoped(Effect.flatMap(HttpRequest.execute(http, origin, request), then)),
     Effect.sync(() => {
-      const times = server.executed.get(request.path) ?? 0
-      if (times > limit) server.wrongs.push(`${request.method} was done ${times} times`)
+      const executed = server.executed.get(path) ?? 0
+      if (executed > (method === "GET" ? 2 : 1)) server.wrongs.push(`${method} was done ${executed} times`)
     })
   )
 }
 
-/** What the next requests of anybody meet. */
-const meeting =
-  (fates: ReadonlyArray<Fate>, operation: Operation): Operation =>
-  (lent) => {
-    lent.bench.mayFail = true
-    lent.server.fates.push(...fates)
-    return operation(lent)
-  }
-
-const post = (): HttpConnection.HttpRequest => ({ ...get(), method: "POST", body: "body" })
-
 const clientRequest = (
   { http }: Lent,
-  then: (response: HttpClientResponse.HttpClientResponse) => Effect.Effect<unknown, unknown>
+  then: (response: HttpClientResponse.HttpClientResponse) => Effect.Effect<unknown, unknown>,
+  ...fates: ReadonlyArray<Fate>
 ) => {
-  const client = PooledHttpClient.make(http)
-  return Effect.flatMap(client.execute(HttpClientRequest.get(`https://a.test/${++requests}`)), then)
+  // Without the scope it is for the garbage collector to find that nobody reads a response.
+  const client = HttpClient.withScope(PooledHttpClient.make(http))
+  const request = HttpClientRequest.get(`https://a.test/${++requests}`, { headers: { [fateHeader]: fates.join() } })
+  return Effect.scoped(Effect.flatMap(client.execute(request), then))
 }
 
 export const httpOperations: Readonly<Record<string, Operation>> = {
@@ -79,11 +81,14 @@ export const httpOperations: Readonly<Record<string, Operation>> = {
       { concurrency: 3 }
     ),
   "execute of a POST": (lent) => execute(lent, read, post()),
-  "execute where requests are lost": meeting(["lost", "lost", "lost"], (lent) => execute(lent, read)),
-  "execute of a POST that is lost": meeting(["lost"], (lent) => execute(lent, read, post())),
-  "execute where requests are refused": meeting(["refused", "refused"], (lent) => execute(lent, read, post())),
-  "execute where connections are closed": meeting(["unsent", "unsent", "unsent"], (lent) => execute(lent, read)),
-  "execute where bodies are cut short": meeting(["cut short"], (lent) => execute(lent, read)),
+  "execute of what is lost": (lent) => execute(lent, read, get("lost", "lost", "lost")),
+  "execute of a POST that is lost": (lent) => execute(lent, read, post("lost", "lost")),
+  "execute of what is refused": (lent) => execute(lent, read, post("refused", "refused")),
+  "execute over connections that are closed": (lent) => execute(lent, read, post("unsent", "unsent", "unsent")),
+  "execute of what is never answered": (lent) => execute(lent, read, get("unanswered")),
+  "execute of what is answered without end": (lent) => execute(lent, read, get("endless")),
+  "execute of what is answered without end, dropped": (lent) => execute(lent, () => Effect.yieldNow, get("endless")),
+  "execute of what is cut short": (lent) => execute(lent, read, get("cut short")),
   "a request over a borrowed connection": ({ http }) =>
     http.use(origins.a, (connection) =>
       Effect.scoped(Effect.flatMap(HttpConnection.request(connection, get()), ({ text }) => text))
@@ -95,9 +100,9 @@ export const httpOperations: Readonly<Record<string, Operation>> = {
   "a client's request": (lent) => clientRequest(lent, ({ text }) => text),
   "a client's request whose body is read twice": (lent) =>
     clientRequest(lent, ({ text }) => Effect.andThen(text, text)),
-  "a client's request where requests are lost": meeting(["lost", "lost"], (lent) =>
-    clientRequest(lent, ({ text }) => text)
-  ),
+  "a client's request that is lost": (lent) => clientRequest(lent, ({ text }) => text, "lost", "lost"),
+  "a client's request that is never answered": (lent) => clientRequest(lent, ({ text }) => text, "unanswered"),
+  "a client's request that is answered without end": (lent) => clientRequest(lent, ({ text }) => text, "endless"),
   "remove of the origin": (lent) => {
     lent.bench.mayBeClosed = true
     return Effect.andThen(lent.http.remove(origins.a), execute(lent, read))

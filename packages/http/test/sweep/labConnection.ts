@@ -10,24 +10,40 @@ import * as Stream from "effect/Stream"
 import { type Bench, type Conn, yields } from "../../../pool/test/support/bench.ts"
 import type { Options } from "../../../pool/test/support/rigs.ts"
 
-/** What becomes of a request. */
-export type Fate = "answered" | "refused" | "lost" | "unsent" | "cut short"
+/**
+ * What becomes of a request: after `lost` and `unsent` its connection is gone,
+ * `unanswered` and `endless` leave it to its sender to put an end to it.
+ */
+export type Fate = "answered" | "refused" | "lost" | "unsent" | "unanswered" | "endless" | "cut short"
+
+/** Names what becomes of a request, each time it is sent; then it is answered. */
+export const fateHeader = "x-fate"
 
 /** The server, for all connections of a case. */
 export class LabServer {
   bench: Bench | undefined
   /** Turns until the head of an answer, and from there to its end. */
   readonly turns: { readonly head: number; readonly body: number }
-  /** What becomes of the next requests; then they are answered. */
-  readonly fates: Array<Fate> = []
+  /** How often a request was sent, by path. */
+  readonly sent = new Map<string, number>()
   /** Requests that the server acted on, by path. */
   readonly executed = new Map<string, number>()
   readonly wrongs: Array<string> = []
+  /** Whether it hung up on somebody, and with HTTP/2 on everybody. */
+  hungUp = false
   /** Exchanges whose end was not told. */
   open = 0
 
   constructor(turns: LabServer["turns"]) {
     this.turns = turns
+  }
+
+  fate({ headers = {}, path }: HttpRequest): Fate {
+    const times = this.sent.get(path) ?? 0
+    this.sent.set(path, times + 1)
+    const fate = (String(headers[fateHeader] ?? "").split(",")[times] || "answered") as Fate
+    if (fate === "refused" && times > 1) this.wrongs.push(`what was refused was sent ${times + 1} times`)
+    return fate
   }
 }
 
@@ -41,6 +57,7 @@ class Exchange implements HttpExchange {
   private readonly body = Deferred.makeUnsafe<string, HttpError>()
   private over = false
   private answered = false
+  private endless = false
   private readonly connection: LabConnection
   private readonly request: HttpRequest
   private readonly onEnd: () => void
@@ -50,9 +67,9 @@ class Exchange implements HttpExchange {
     this.connection = connection
     this.request = request
     this.onEnd = onEnd
-    const { bench, fates, turns } = connection.server
+    const { bench, turns } = connection.server
     connection.server.open++
-    const fate = fates.shift() ?? "answered"
+    const fate = connection.server.fate(request)
     const play = Effect.andThen(yields(turns.head), Effect.andThen(this.begin(fate), yields(turns.body)))
     bench!.lab.fork(
       Effect.andThen(
@@ -71,9 +88,19 @@ class Exchange implements HttpExchange {
   }
 
   readonly cancel = (): void => {
+    if (this.answered) return this.drop()
+    this.abort()
+  }
+
+  private abort(): void {
     if (this.over) return
-    if (!this.answered && this.connection.protocol === "http/1.1") this.connection.die()
+    if (this.connection.protocol === "http/1.1") this.connection.die()
     this.end(failure(this.request, lost, "maybe", this.answered))
+  }
+
+  /** What is on its way comes off the wire in the background. */
+  private drop(): void {
+    if (this.endless) this.abort()
   }
 
   private begin(fate: Fate): Effect.Effect<void> {
@@ -84,24 +111,26 @@ class Exchange implements HttpExchange {
         return this.end(
           failure(request, new RequestRefused({ code: "REFUSED_STREAM", graceful: false }), "maybe", false)
         )
-      if (fate === "unsent" || (!connection.isOpen() && fate === "answered")) {
+      if (fate === "unsent" || (!connection.conn.isOpen && fate === "answered")) {
         connection.die()
         return this.end(failure(request, lost, "none", false))
       }
       const { executed } = connection.server
       executed.set(request.path, (executed.get(request.path) ?? 0) + 1)
+      if (fate === "unanswered") return
       if (fate === "lost") {
         connection.die()
         return this.end(failure(request, lost, "maybe", false))
       }
       this.answered = true
+      this.endless = fate === "endless"
       Deferred.doneUnsafe(this.head, Exit.succeed(this.made()))
     })
   }
 
   private finish(fate: Fate): void {
-    if (this.over) return
-    if (fate === "cut short" || !this.connection.isOpen()) {
+    if (this.over || fate === "unanswered" || fate === "endless") return
+    if (fate === "cut short" || !this.connection.conn.isOpen) {
       this.connection.die()
       return this.end(failure(this.request, lost, "maybe", true))
     }
@@ -122,8 +151,8 @@ class Exchange implements HttpExchange {
   private made(): HttpResponse {
     const text = Deferred.await(this.body)
     const bytes = Effect.map(text, (text) => Buffer.from(text))
-    // Dropped bodies come off the wire in the background.
-    return { status: 200, headers: {}, text, bytes, json: text, stream: Stream.fromEffect(bytes), discard: Effect.void }
+    const discard = Effect.sync(() => this.drop())
+    return { status: 200, headers: {}, text, bytes, json: text, stream: Stream.fromEffect(bytes), discard }
   }
 }
 
@@ -142,7 +171,8 @@ export class LabConnection implements HttpConnection {
   }
 
   readonly concurrency = (): number => (this.protocol === "h2" ? this.server.bench!.controls.concurrency : 1)
-  readonly isOpen = (): boolean => this.conn.isOpen
+  /** As with a socket: not while something of the last answer is on its way. */
+  readonly isOpen = (): boolean => this.conn.isOpen && (this.protocol === "h2" || this.active === 0)
   readonly watch = (signals: Signals): (() => void) => this.options.watch!(this.conn, signals) ?? (() => {})
 
   readonly send = (request: HttpRequest, _: Context.Context<never>, onEnd: () => void = () => {}): HttpExchange => {
@@ -159,6 +189,7 @@ export class LabConnection implements HttpConnection {
 
   /** The peer hangs up. */
   die(): void {
+    this.server.hungUp = true
     this.server.bench!.peer.kill(this.conn)
   }
 }
