@@ -90,6 +90,8 @@ export const layerStoreNodeRedis = (
 ): Layer.Layer<ConnectionLimit.ConnectionLimitStore, ConnectionLimit.ConnectionLimitStoreError> =>
   Layer.suspend(() => {
     const url = options.url ?? "redis://localhost:6379"
+    graceMillis(options.gracePeriod)
+    if (!URL.canParse(url)) return failing(unusable(url, new Error("use redis://user:password@host:port/database")))
     let built = false
     const redis = NodeRedis.layer({
       url,
@@ -108,17 +110,20 @@ export const layerStoreNodeRedis = (
     return layerStoreRedis(options).pipe(
       Layer.tap(() => Effect.sync(() => (built = true))),
       Layer.provide(redis),
-      Layer.catch(({ cause }) => Layer.effect(ConnectionLimit.ConnectionLimitStore, unusable(url, cause)))
+      Layer.catch(({ cause }) => failing(unusable(url, cause)))
     )
   })
 
-const unusable = (url: string, cause: unknown): Effect.Effect<never, ConnectionLimit.ConnectionLimitStoreError> =>
-  Effect.fail(
-    new ConnectionLimit.ConnectionLimitStoreError({
-      message: `Redis at ${withoutPassword(url)}, the store of connection limits: ${explain(cause)}`,
-      cause
-    })
-  )
+const unusable = (url: string, cause: unknown): ConnectionLimit.ConnectionLimitStoreError =>
+  new ConnectionLimit.ConnectionLimitStoreError({
+    message: `Redis at ${withoutPassword(url)}, the store of connection limits: ${explain(cause)}`,
+    cause
+  })
+
+const failing = (
+  error: ConnectionLimit.ConnectionLimitStoreError
+): Layer.Layer<ConnectionLimit.ConnectionLimitStore, ConnectionLimit.ConnectionLimitStoreError> =>
+  Layer.effect(ConnectionLimit.ConnectionLimitStore, Effect.fail(error))
 
 const graceMillis = (input: Duration.Input | undefined): number | undefined => {
   if (input === undefined) return undefined

@@ -1,0 +1,192 @@
+/**
+ * The arithmetic of the store, under members that obey it: any order of
+ * exchanges, lost answers, claims that arrive late, members that stop for
+ * longer than their lease. What the server sees is what members have.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as fc from "fast-check"
+import type { LimitClaim } from "../src/ConnectionLimit.ts"
+import { type Book, enter } from "../src/internal/storedLimitBook.ts"
+
+const leaseTime = 1_200
+
+class Member {
+  /** Connections. */
+  have = 0
+  /** What it may have. */
+  allowed = 0
+  /** When it stops relying on its lease. */
+  until = 0
+  sequence = 0
+  /** It does not notice that time passes. */
+  stopped = false
+  last: LimitClaim | undefined = undefined
+  readonly id: string
+
+  constructor(id: string) {
+    this.id = id
+  }
+}
+
+class World {
+  now = 1_000_000
+  readonly book: Book = { members: new Map(), recoversUntil: 0 }
+  readonly members: ReadonlyArray<Member>
+  readonly max: number
+
+  constructor(max: number, members: number) {
+    this.max = max
+    this.members = Array.from({ length: members }, (_, i) => new Member(`m${i}`))
+  }
+
+  exchange(member: Member, wanted: number, idle: number, answered = true): ReadonlyArray<Member> {
+    if (member.stopped) return []
+    this.notice(member)
+    const claim: LimitClaim = {
+      key: "",
+      member: member.id,
+      sequence: ++member.sequence,
+      max: this.max,
+      leaseTime,
+      held: member.have,
+      idle: Math.min(idle, member.have),
+      wanted,
+      spare: 0,
+      leaving: false
+    }
+    member.allowed = Math.min(member.allowed, member.have)
+    member.last = claim
+    const grant = enter(this.book, claim, this.now)
+    assert.isDefined(grant)
+    assert.isAtMost(grant.granted, this.max)
+    if (answered) {
+      member.allowed = grant.granted
+      member.until = this.now + 0.8 * leaseTime
+    }
+    return this.members.filter(({ id }) => grant.wakes.includes(id))
+  }
+
+  /** A claim of the past arrives once more. */
+  late(member: Member): void {
+    if (member.last === undefined || !this.book.members.has(member.id)) return
+    const before = structuredClone(this.book.members.get(member.id))
+    const alive = before!.expires > this.now
+    const grant = enter(this.book, member.last, this.now)
+    if (alive) assert.deepStrictEqual([grant, this.book.members.get(member.id)], [undefined, before])
+  }
+
+  connect(member: Member): void {
+    if (member.stopped) return
+    this.notice(member)
+    if (member.have < member.allowed) member.have++
+  }
+
+  close(member: Member): void {
+    if (!member.stopped && member.have > 0) member.have--
+  }
+
+  pass(millis: number): void {
+    this.now += millis
+    for (const member of this.members) if (!member.stopped) this.notice(member)
+  }
+
+  /** Its lease is over: it closes everything. */
+  private notice(member: Member): void {
+    if (this.now < member.until) return
+    member.have = 0
+    member.allowed = 0
+  }
+
+  check(): void {
+    const beyond = this.members.filter(({ stopped, until }) => stopped && this.now >= until)
+    const sum = (members: ReadonlyArray<Member>) => members.reduce((total, { have }) => total + have, 0)
+    assert.isAtMost(sum(this.members) - sum(beyond), this.max)
+  }
+}
+
+type Step = readonly [what: string, who: number, a: number, b: number]
+
+const steps = fc.array(
+  fc.tuple(
+    fc.constantFrom(
+      "exchange",
+      "exchange",
+      "exchange",
+      "lost",
+      "late",
+      "connect",
+      "connect",
+      "close",
+      "pass",
+      "stop",
+      "go"
+    ),
+    fc.nat(4),
+    fc.nat(6),
+    fc.nat(3)
+  ),
+  { maxLength: 80 }
+)
+
+const take = (world: World, [what, who, a, b]: Step): void => {
+  const member = world.members[who % world.members.length]!
+  if (what === "exchange") world.exchange(member, a, a === 0 ? b : 0)
+  else if (what === "lost") world.exchange(member, a, 0, false)
+  else if (what === "late") world.late(member)
+  else if (what === "connect") for (let i = 0; i <= a; i++) world.connect(member)
+  else if (what === "close") world.close(member)
+  else if (what === "pass") world.pass((a + 1) * 150)
+  else if (what === "stop") member.stopped = b === 0
+  else {
+    member.stopped = false
+    world.pass(0)
+  }
+}
+
+/** Everybody wants as much as it gets, and used connections come back at once. */
+const everybodyWants = (world: World): void => {
+  const least = Math.max(1, Math.floor(world.max / world.members.length))
+  const most = new Map<Member, number>()
+  for (const member of world.members) member.stopped = false
+  for (let round = 0; round < 6 * world.members.length; round++) {
+    world.pass(leaseTime / 6)
+    const due = [...world.members]
+    for (let member = due.shift(), turns = 0; member !== undefined; member = due.shift(), turns++) {
+      assert.isBelow(turns, 20 * world.max * world.members.length, "they wake each other for ever")
+      due.push(...world.exchange(member, 1, 0))
+      const gave = member.have > member.allowed
+      while (member.have > member.allowed) world.close(member)
+      const got = member.have < member.allowed
+      world.connect(member)
+      if (got || gave) due.push(member)
+      most.set(member, Math.max(most.get(member) ?? 0, member.have))
+      world.check()
+    }
+  }
+  for (const [member, had] of most) assert.isAtLeast(had, least, `${member.id} of ${world.members.length}`)
+  // As many as there are, all are in use.
+  assert.strictEqual(
+    world.members.reduce((sum, { have }) => sum + have, 0),
+    world.max
+  )
+}
+
+describe("ConnectionLimit", () => {
+  describe("the arithmetic of the store", () => {
+    const runs = process.env["POOLKIT_STAGE"] === "slow" ? 20_000 : 2_000
+
+    it("members that obey never have more than max, except what stopped ones still have; then everybody gets its share", () => {
+      fc.assert(
+        fc.property(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 5 }), steps, (max, count, all) => {
+          const world = new World(max, count)
+          for (const step of all) {
+            take(world, step)
+            world.check()
+          }
+          everybodyWants(world)
+        }),
+        { numRuns: runs }
+      )
+    })
+  })
+})
