@@ -53,12 +53,13 @@ export const CurrentTarget: Context.Reference<Target> = Context.Reference<Target
 /**
  * Options for requests with an `upgrade` header. These do not use the pool: a
  * connection that switches protocols never comes back, so each has its own,
- * over HTTP/1.1, which no limit of the pool counts.
+ * over HTTP/1.1, which no limit of the pool counts. Of `http1`, `headersTimeout`
+ * holds for them: the server's silence from the end of the request to its answer.
  *
  * @category options
  * @since 0.1.0
  */
-export interface UpgradeOptions extends Pick<HttpPool.ConnectorOptions, "connectTimeout" | "tls"> {}
+export interface UpgradeOptions extends Pick<HttpPool.ConnectorOptions, "connectTimeout" | "http1" | "tls"> {}
 
 /**
  * Makes a client over a pool.

@@ -4,6 +4,7 @@
  * never comes back.
  */
 import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { type Socket, SocketError as ReadError, SocketOpenError } from "effect/socket/Socket"
@@ -13,24 +14,28 @@ import type * as Net from "node:net"
 import { pipeline, Readable } from "node:stream"
 import { buffer } from "node:stream/consumers"
 import type { HttpRequest } from "../HttpConnection.ts"
-import { ConnectionLost, HttpError, type HttpErrorReason, InvalidRequest } from "../HttpError.ts"
-import type { ConnectorOptions } from "../HttpPool.ts"
+import { ConnectionLost, HttpError, type HttpErrorReason, InvalidRequest, ResponseTimeout } from "../HttpError.ts"
 import { type Origin, reveal } from "../Origin.ts"
+import type { UpgradeOptions } from "../PooledHttpClient.ts"
 import * as SocketConnector from "../SocketConnector.ts"
 import type { SocketError } from "../SocketError.ts"
 import type { ResponseSource } from "./clientResponse.ts"
+import { resolve } from "./http1Options.ts"
 import { parseEndpoint } from "./originHost.ts"
+import { Watchdog } from "./watchdog.ts"
 
 /** Opens a connection, which belongs to the current scope, and asks to switch. */
 export const upgrade = (
   origin: Origin,
   request: HttpRequest,
-  options: Pick<ConnectorOptions, "connectTimeout" | "tls">
+  options: UpgradeOptions
 ): Effect.Effect<ResponseSource, SocketError | HttpError, Scope.Scope> =>
-  Effect.flatMap(dial(origin, options), (socket) => exchange(socket, origin, request))
+  Effect.flatMap(dial(origin, options), (socket) =>
+    exchange(socket, origin, request, resolve(options.http1 ?? {}).limits.headersTimeout)
+  )
 
 /** As the pool does, but HTTP/1.1 only: HTTP/2 knows no upgrades. */
-const dial = (origin: Origin, { connectTimeout, tls }: Pick<ConnectorOptions, "connectTimeout" | "tls">) => {
+const dial = (origin: Origin, { connectTimeout, tls }: UpgradeOptions) => {
   const { address, localAddress, socketPath, tls: own } = reveal(origin)
   const { host, port } = address === undefined ? origin : parseEndpoint("address", address, origin.port)
   const to = socketPath === undefined ? { host, port, localAddress } : { path: socketPath }
@@ -39,13 +44,25 @@ const dial = (origin: Origin, { connectTimeout, tls }: Pick<ConnectorOptions, "c
   return SocketConnector.tls(SocketConnector.tcp(to), secure)()
 }
 
-const exchange = (socket: Net.Socket, origin: Origin, request: HttpRequest): Effect.Effect<ResponseSource, HttpError> =>
+const exchange = (
+  socket: Net.Socket,
+  origin: Origin,
+  request: HttpRequest,
+  headersTimeout: number
+): Effect.Effect<ResponseSource, HttpError> =>
   Effect.contextWith((context: Context.Context<never>) =>
     Effect.callback<ResponseSource, HttpError>((resume) => {
+      const onSilence = () =>
+        fail(new ResponseTimeout({ phase: "headers", after: Duration.millis(headersTimeout) }), "maybe")
+      const silence = new Watchdog()
+      const settle = (exit: Effect.Effect<ResponseSource, HttpError>) => {
+        silence.stop()
+        resume(exit)
+      }
       const fail = (reason: HttpErrorReason, sent: "none" | "maybe") => {
         const { method } = request
         const responseStarted = sent === "maybe" && socket.bytesRead > 0
-        resume(Effect.fail(new HttpError({ method, authority: origin.authority, reason, sent, responseStarted })))
+        settle(Effect.fail(new HttpError({ method, authority: origin.authority, reason, sent, responseStarted })))
       }
       try {
         const { body, headers, method, path } = request
@@ -60,17 +77,21 @@ const exchange = (socket: Net.Socket, origin: Origin, request: HttpRequest): Eff
           .on("error", (cause: NodeJS.ErrnoException) => {
             fail(new ConnectionLost({ code: cause.code ?? cause.name, cause }), "maybe")
           })
-          .on("response", (incoming) => resume(Effect.succeed(refused(incoming, socket))))
+          .on("response", (incoming) => settle(Effect.succeed(refused(incoming, socket))))
           .on("upgrade", (incoming, connection: Net.Socket, head) => {
             if (head.length > 0) connection.unshift(head)
-            resume(Effect.succeed(switched(incoming, connection)))
+            settle(Effect.succeed(switched(incoming, connection)))
           })
-        if (!Stream.isStream(body)) return void outgoing.end(body)
+        // Nobody waits for the server before it has the whole request.
+        outgoing.once("finish", () => silence.watch(headersTimeout, onSilence))
         // What fails is reported by the request, which it destroys.
-        pipeline(Readable.from(Stream.toAsyncIterableWith(body, context)), outgoing, () => {})
+        if (Stream.isStream(body))
+          pipeline(Readable.from(Stream.toAsyncIterableWith(body, context)), outgoing, () => {})
+        else outgoing.end(body)
       } catch (error) {
         fail(new InvalidRequest({ detail: error instanceof Error ? error.message : String(error) }), "none")
       }
+      return Effect.sync(() => silence.stop())
     })
   )
 
