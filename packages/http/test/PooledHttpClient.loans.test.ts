@@ -227,9 +227,13 @@ describe("PooledHttpClient", () => {
   it.effect("fails with the reason of a signal that has aborted or aborts, and releases", () =>
     Effect.gen(function* () {
       const controller = new AbortController()
+      let acquired = 0
       let released = 0
       const acquire = Effect.andThen(
-        Effect.addFinalizer(() => Effect.sync(() => released++)),
+        Effect.acquireRelease(
+          Effect.sync(() => acquired++),
+          () => Effect.sync(() => released++)
+        ),
         Effect.never
       )
       const fiber = yield* Effect.forkChild(Effect.flip(untilAborted(acquire, controller.signal)), {
@@ -238,7 +242,8 @@ describe("PooledHttpClient", () => {
       controller.abort("enough")
       assert.strictEqual(yield* Fiber.join(fiber), "enough")
       assert.strictEqual(yield* Effect.flip(untilAborted(acquire, controller.signal)), "enough")
-      assert.strictEqual(released, 2)
+      // Nothing is acquired for a signal that has aborted.
+      assert.deepStrictEqual([acquired, released], [1, 1])
     })
   )
 })

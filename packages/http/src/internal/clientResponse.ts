@@ -1,4 +1,7 @@
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import {
   Cookies,
   Headers,
@@ -41,7 +44,9 @@ export class ClientResponse extends Inspectable.Class implements HttpClientRespo
   private readonly target: URL
   private cachedHeaders: Headers.Headers | undefined
   private cachedCookies: Cookies.Cookies | undefined
-  private cachedBytes: Fallible<Uint8Array> | undefined
+  private cachedBytes: Exit.Exit<Uint8Array, HttpClientError.HttpClientError> | undefined
+  /** Done when whoever reads the body has read it, or has been interrupted. */
+  private reading: Deferred.Deferred<void> | undefined
 
   constructor(request: HttpClientRequest.HttpClientRequest, target: URL, source: ResponseSource) {
     super()
@@ -123,9 +128,21 @@ export class ClientResponse extends Inspectable.Class implements HttpClientRespo
   }
 
   private get bytes(): Fallible<Uint8Array> {
-    return (this.cachedBytes ??= Effect.runSync(
-      Effect.cached(Effect.mapError(this.source.bytes, (cause) => this.decodeError(cause)))
-    ))
+    return Effect.suspend(() => {
+      if (this.cachedBytes !== undefined) return this.cachedBytes
+      if (this.reading !== undefined) return Effect.flatMap(Deferred.await(this.reading), () => this.bytes)
+      const reading = (this.reading = Deferred.makeUnsafe<void>())
+      return Effect.onExit(
+        Effect.mapError(this.source.bytes, (cause) => this.decodeError(cause)),
+        (exit) => {
+          this.reading = undefined
+          // What an interruption left is for the source to say.
+          if (Exit.isSuccess(exit) || !Cause.hasInterrupts(exit.cause)) this.cachedBytes = exit
+          Deferred.doneUnsafe(reading, Exit.void)
+          return Effect.void
+        }
+      )
+    })
   }
 
   private decode<A>(evaluate: () => A): Fallible<A> {
