@@ -7,7 +7,9 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
+import { HttpError } from "@poolkit/http/HttpError"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import { Bench, Controls, failedAsClosed, failedWith } from "../../pool/test/support/bench.ts"
 import { Lab } from "../../pool/test/support/lab.ts"
 import { Dice, runSeed } from "../../pool/test/support/random.ts"
@@ -100,7 +102,9 @@ const runCase = (c: Case): ReadonlyArray<string> => {
   lab.settle()
   // A pause may be in the way of those who came after a failed attempt.
   lab.advance(1_000)
-  if (target.pollUnsafe() === undefined) bench.wrongs.push("the interrupted caller is still running")
+  const exit = target.pollUnsafe()
+  if (exit === undefined) bench.wrongs.push("the interrupted caller is still running")
+  else if (failedAs(exit, "BodyUnavailable")) bench.wrongs.push("a body was dropped under its reader")
   // Whoever hangs up on requests in flight makes them fail.
   const mayFail = bench.mayFail || (c.state === "answering" && (bench.mayBeClosed || server.hungUp))
   for (const bystander of bystanders) {
@@ -116,6 +120,11 @@ const runCase = (c: Case): ReadonlyArray<string> => {
   }
   if (server.open > 0) bench.wrongs.push(`the end of ${server.open} exchanges was not told`)
   return [...bench.audit(), ...server.wrongs]
+}
+
+const failedAs = (exit: Exit.Exit<unknown, unknown>, tag: string): boolean => {
+  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+  return error instanceof HttpError && error.reason._tag === tag
 }
 
 const attempt = (c: Case): ReadonlyArray<string> => {

@@ -1,6 +1,12 @@
 /** An HTTP connection without a socket, whose server takes its turns in a lab. */
 import type { HttpConnection, HttpExchange, HttpRequest, HttpResponse } from "@poolkit/http/HttpConnection"
-import { ConnectionLost, HttpError, type HttpErrorReason, RequestRefused } from "@poolkit/http/HttpError"
+import {
+  BodyUnavailable,
+  ConnectionLost,
+  HttpError,
+  type HttpErrorReason,
+  RequestRefused
+} from "@poolkit/http/HttpError"
 import type { Signals } from "@poolkit/pool/ConnectionPool"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -58,6 +64,7 @@ class Exchange implements HttpExchange {
   private over = false
   private answered = false
   private endless = false
+  private dropped = false
   private readonly connection: LabConnection
   private readonly request: HttpRequest
   private readonly onEnd: () => void
@@ -100,6 +107,7 @@ class Exchange implements HttpExchange {
 
   /** What is on its way comes off the wire in the background. */
   private drop(): void {
+    this.dropped = true
     if (this.endless) this.abort()
   }
 
@@ -149,7 +157,8 @@ class Exchange implements HttpExchange {
   }
 
   private made(): HttpResponse {
-    const text = Deferred.await(this.body)
+    const unavailable = failure(this.request, new BodyUnavailable({ why: "dropped" }), "maybe", true)
+    const text = Effect.suspend(() => (this.dropped ? Effect.fail(unavailable) : Deferred.await(this.body)))
     const bytes = Effect.map(text, (text) => Buffer.from(text))
     const discard = Effect.sync(() => this.drop())
     return { status: 200, headers: {}, text, bytes, json: text, stream: Stream.fromEffect(bytes), discard }
