@@ -1,0 +1,101 @@
+/** The origins that the soak asks, the pools that it does so through, and the addresses behind them. */
+import * as HttpPool from "@poolkit/http/HttpPool"
+import * as PooledHttpClient from "@poolkit/http/PooledHttpClient"
+import * as Effect from "effect/Effect"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import type { Dice } from "../../../pool/test/support/random.ts"
+import type { certificates } from "../certificates.ts"
+import type { Victims } from "./faults.ts"
+import type { Site } from "./load.ts"
+import type { ServerAddress, ServerProcess } from "./serverProcess.ts"
+
+type Certificates = typeof certificates
+
+/** An address at which nobody listens, and one that drops whoever connects. */
+export interface Dead {
+  readonly refusing: string
+  readonly silent: string
+}
+
+interface Plan {
+  readonly name: string
+  readonly url: string
+  readonly healthy: boolean
+  readonly callers: number
+  readonly protocols: ReadonlyArray<ServerAddress["protocol"]>
+}
+
+/** Over `https:` the server says what it speaks; over `http:` the pool knows. */
+const plans: ReadonlyArray<Plan> = [
+  { name: "calm HTTP/1.1", url: "http://calm1.test", healthy: true, callers: 32, protocols: ["http/1.1", "http/1.1"] },
+  { name: "calm HTTP/2", url: "http://calm2.test", healthy: true, callers: 64, protocols: ["h2", "h2"] },
+  { name: "calm TLS", url: "https://localhost:1", healthy: true, callers: 8, protocols: ["h2", "http/1.1"] },
+  {
+    name: "wild HTTP/1.1",
+    url: "http://wild1.test",
+    healthy: false,
+    callers: 24,
+    protocols: ["http/1.1", "http/1.1", "http/1.1"]
+  },
+  { name: "wild HTTP/2", url: "http://wild2.test", healthy: false, callers: 24, protocols: ["h2", "h2", "h2"] },
+  { name: "wild TLS", url: "https://localhost:2", healthy: false, callers: 6, protocols: ["h2", "http/1.1"] }
+]
+
+const limits = { headersTimeout: 2_000, bodyTimeout: 2_000 }
+
+export const poolOptions: HttpPool.HttpPoolOptions = {
+  maxSizePerOrigin: 16,
+  maxSharedPerOrigin: 4,
+  waitTimeout: "5 seconds",
+  connectTimeout: "1 second",
+  idleTimeToLive: "2 seconds",
+  maxLifetime: "10 seconds",
+  http1: limits,
+  http2: { ...limits, pingInterval: 1_000, pingTimeout: 1_000 }
+}
+
+/** Any of its addresses, at least one, and perhaps one that does not answer. */
+const choose = (hosts: ReadonlyArray<string>, dead: Dead, dice: Dice): ReadonlyArray<string> => {
+  const some = hosts.filter(() => dice.oneIn(2))
+  const chosen = some.length === 0 ? [dice.pick(hosts)] : some
+  return dice.oneIn(3) ? [...chosen, dice.oneIn(4) ? dead.silent : dead.refusing] : chosen
+}
+
+/** Starts the addresses, makes the pools, and tells whom a fault may befall. */
+export const makeSites = Effect.fnUntraced(function* (
+  server: ServerProcess,
+  { ca, server: tls }: Certificates,
+  dead: Dead
+) {
+  const lists = new Map<string, SubscriptionRef.SubscriptionRef<ReadonlyArray<string>>>()
+  const victims = { wild: [] as Array<ServerAddress>, healthy: [] as Array<ServerAddress> }
+  const changes: Array<Victims["changes"][number]> = []
+  const options: HttpPool.HttpPoolOptions = {
+    ...poolOptions,
+    tls: { ca },
+    addresses: ({ host, port }) => {
+      const list = lists.get(`${host}:${port}`)
+      return list === undefined ? undefined : SubscriptionRef.changes(list)
+    }
+  }
+  const pools = {
+    auto: yield* HttpPool.make(options),
+    http2: yield* HttpPool.make({ ...options, protocols: "http2" })
+  }
+  const sites: Array<Site> = []
+  for (const { protocols, ...plan } of plans) {
+    const secure = plan.url.startsWith("https:")
+    const addresses: Array<ServerAddress> = []
+    for (const protocol of protocols)
+      addresses.push(yield* Effect.promise(() => server.listen(protocol, secure ? tls : undefined)))
+    const hosts = addresses.map(({ host }) => host)
+    const list = yield* SubscriptionRef.make<ReadonlyArray<string>>(hosts)
+    const { hostname, port } = new URL(plan.url)
+    lists.set(`${hostname}:${port === "" ? 80 : port}`, list)
+    changes.push((dice) => Effect.runSync(SubscriptionRef.set(list, choose(hosts, dead, dice))))
+    victims[plan.healthy ? "healthy" : "wild"].push(...addresses)
+    const pool = !secure && protocols.includes("h2") ? pools.http2 : pools.auto
+    sites.push({ ...plan, pool, client: PooledHttpClient.make(pool) })
+  }
+  return { sites, pools: [pools.auto, pools.http2], victims: { ...victims, changes } satisfies Victims }
+})
