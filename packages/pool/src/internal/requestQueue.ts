@@ -41,9 +41,10 @@ class Job<Request, Reply, E> implements Link<Job<Request, Reply, E>> {
   /** Of the sender. */
   readonly context: Context.Context<never>
   readonly since: number
-  private readonly resume: (exit: Exit.Exit<Reply, E>) => void
+  readonly answer: (exit: Exit.Exit<Reply, E>) => void
   previous: Job<Request, Reply, E> | undefined = undefined
   next: Job<Request, Reply, E> | undefined = undefined
+  /** `answered` from the step on in which that is decided: observers are told before the sender, and may interrupt it. */
   phase: "waiting" | "running" | "answered" = "waiting"
   tries = 0
   forwarded = false
@@ -53,17 +54,12 @@ class Job<Request, Reply, E> implements Link<Job<Request, Reply, E>> {
     request: Request,
     context: Context.Context<never>,
     since: number,
-    resume: (exit: Exit.Exit<Reply, E>) => void
+    answer: (exit: Exit.Exit<Reply, E>) => void
   ) {
     this.request = request
     this.context = context
     this.since = since
-    this.resume = resume
-  }
-
-  answer(exit: Exit.Exit<Reply, E>): void {
-    this.phase = "answered"
-    this.resume(exit)
+    this.answer = answer
   }
 }
 
@@ -126,6 +122,7 @@ export class Requests<Conn, Request, Reply, E, EP> {
     if (isFull && strategy !== "suspend") {
       const loser = strategy === "sliding" ? (this.line.first ?? job) : job
       if (loser !== job) this.line.remove(loser)
+      loser.phase = "answered"
       // First in line before the sender of what was dropped can run.
       if (loser !== job) this.accept(job)
       this.drop(loser)
@@ -149,6 +146,8 @@ export class Requests<Conn, Request, Reply, E, EP> {
   /** Its sender was interrupted. */
   private abandon(job: Job<Request, Reply, E | EP | PoolError>): Effect.Effect<void> {
     const { phase } = job
+    // The answer was on its way.
+    if (phase === "answered") return Effect.void
     job.phase = "answered"
     this.counts.interrupted++
     if (phase === "waiting") this.line.remove(job)
@@ -190,6 +189,7 @@ export class Requests<Conn, Request, Reply, E, EP> {
   private ended(job: Job<Request, Reply, E | EP | PoolError>, exit: Exit.Exit<Reply, E | EP | PoolError>): void {
     this.inFlight.delete(job)
     if (job.phase === "running") {
+      job.phase = "answered"
       if (Exit.isSuccess(exit)) this.counts.succeeded++
       else this.counts.failed++
       this.tell("answered", job.request, exit, monotonic(this.clock) - job.since)
@@ -264,6 +264,7 @@ export class Requests<Conn, Request, Reply, E, EP> {
 
   private reject(job: Job<Request, Reply, E | EP | PoolError>): void {
     const exit = Exit.fail(new PoolError({ reason: new Closed() }))
+    job.phase = "answered"
     this.counts.failed++
     this.tell("answered", job.request, exit, monotonic(this.clock) - job.since)
     job.answer(exit)
