@@ -34,7 +34,10 @@ export interface Http2Options {
    * bounds the time in which the server takes no byte. Default 5 minutes.
    */
   readonly headersTimeout?: Duration.Input | undefined
-  /** How long the server may pause within the response body while somebody waits for it. Default 5 minutes. */
+  /**
+   * How long the server may pause within the response body, read or not. Does
+   * not count while 64 KiB of it wait to be read. Default 5 minutes.
+   */
   readonly bodyTimeout?: Duration.Input | undefined
   /**
    * Size of one response's head as HTTP/2 counts it: names, values and 32 bytes

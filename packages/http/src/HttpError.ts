@@ -115,7 +115,7 @@ export class BodyUnavailable extends Data.TaggedError("BodyUnavailable")<{ reado
 }
 
 /**
- * The response body is not JSON.
+ * The response body is not JSON. The cause, of `JSON.parse`, quotes some of it.
  *
  * @category errors
  * @since 0.1.0
@@ -144,7 +144,8 @@ export type HttpErrorReason =
 
 /**
  * An exchange failed. `authority` is the server's `host:port`; paths, queries,
- * headers and bodies may hold secrets and are never part of it.
+ * headers and bodies may hold secrets and are not part of it, but for what the
+ * cause of `InvalidJson` quotes and the stream of a request's body fails with.
  *
  * **Details**
  *

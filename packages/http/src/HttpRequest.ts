@@ -26,15 +26,15 @@ import { perform } from "./internal/perform.ts"
  * the connection is destroyed.
  *
  * A connection that turns out to be closed before anything was written costs
- * nothing: the request moves on to another one, as it does when a server goes
- * away gracefully and says that it did not act on it; at most five times, or
- * twenty.
- * Apart from that a request is sent again at most once, and only where it cannot do harm: the server refused
- * it, or it was written to a reused HTTP/1.1 connection, the method is
- * idempotent and no byte of a response came. A body that is a stream may have
- * been taken from, and is not sent again. After such a loss the other reused
- * connections are suspect, because servers hang up on many at a time: up to 32
- * of them are invalidated until the second try has a new one.
+ * nothing: the request moves on to another one, at most five times. So it does
+ * when a server goes away gracefully and says that it did not act on it, at
+ * most twenty times. Apart from that a request is sent again at most once, and
+ * only where it cannot do harm: the server refused it, or it was written to a
+ * reused HTTP/1.1 connection, the method is idempotent and no byte of a response
+ * came. A body that is a stream may have been taken from, and is not sent
+ * again. After such a loss the other reused connections are suspect, because
+ * servers hang up on many at a time: up to 32 of them are invalidated until the
+ * second try has a new one.
  *
  * **Gotchas**
  *

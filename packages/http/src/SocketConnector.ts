@@ -303,7 +303,7 @@ const defaultTimeout = Duration.seconds(10)
 const checkTimeout = (options: ConnectOptions): Duration.Duration | undefined =>
   options.connectTimeout === undefined
     ? undefined
-    : Duration.millis(millis("SocketConnector", "connectTimeout", options.connectTimeout, 0))
+    : Duration.millis(millis("SocketConnector", "connectTimeout", options.connectTimeout, Infinity, "positive"))
 
 /**
  * Runs a stage under its deadline, in a scope of its own that closes at once

@@ -163,7 +163,7 @@ describe("SocketConnector", () => {
     it("rejects a bad connectTimeout by name", () => {
       assert.throws(
         () => SocketConnector.tcp({ host, port: 1, connectTimeout: -1 }),
-        "SocketConnector: connectTimeout must be a duration of zero or longer, got -1"
+        "SocketConnector: connectTimeout must be a duration longer than zero, got -1"
       )
     })
   })

@@ -38,7 +38,7 @@ export const makeConnector = (
   if (!Object.hasOwn(offers, protocols)) {
     throw new RangeError(`HttpPool: protocols must be "auto", "http1" or "http2", got ${JSON.stringify(protocols)}`)
   }
-  millis("SocketConnector", "connectTimeout", connectTimeout, 0)
+  millis("SocketConnector", "connectTimeout", connectTimeout, Infinity, "positive")
   resolve1(http1)
   resolve2(http2)
   const tls = copyTls(options.tls ?? {})

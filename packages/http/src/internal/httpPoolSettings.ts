@@ -44,8 +44,8 @@ const limitsOf = (options: PoolingOptions<never>) => ({
 })
 
 const expireOf = (options: PoolingOptions<never>) => {
-  const idleTimeToLive = millis("HttpPool", "idleTimeToLive", options.idleTimeToLive, 30_000)
-  const maxLifetime = millis("HttpPool", "maxLifetime", options.maxLifetime, 600_000)
+  const idleTimeToLive = millis("HttpPool", "idleTimeToLive", options.idleTimeToLive, 30_000, "positive")
+  const maxLifetime = millis("HttpPool", "maxLifetime", options.maxLifetime, 600_000, "positive")
   const never = Math.min(idleTimeToLive, maxLifetime) === Infinity
   return <P extends Any, R>(pool: Effect.Effect<P, never, R>): Effect.Effect<P, never, R | Scope.Scope> =>
     never ? pool : ExpirePool.make(pool, { idleTimeToLive, maxLifetime })

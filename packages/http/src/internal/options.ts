@@ -9,11 +9,18 @@ export const integer = (module: string, name: string, value: number | undefined,
 }
 
 /** Checks a duration option, in milliseconds. */
-export const millis = (module: string, name: string, value: Duration.Input | undefined, fallback: number): number => {
+export const millis = (
+  module: string,
+  name: string,
+  value: Duration.Input | undefined,
+  fallback: number,
+  min: 0 | "positive" = 0
+): number => {
   const n = value === undefined ? fallback : toMillis(value)
-  if (n >= 0) return n
+  if (min === 0 ? n >= 0 : n > 0) return n
   const got = typeof value === "object" ? JSON.stringify(value) : String(value)
-  throw new RangeError(`${module}: ${name} must be a duration of zero or longer, got ${got}`)
+  const expected = min === 0 ? "of zero or longer" : "longer than zero"
+  throw new RangeError(`${module}: ${name} must be a duration ${expected}, got ${got}`)
 }
 
 const toMillis = (input: Duration.Input): number => {
