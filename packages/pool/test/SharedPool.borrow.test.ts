@@ -6,6 +6,7 @@ import * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
+import * as ExpirePool from "../src/ExpirePool.ts"
 import * as SharedPool from "../src/SharedPool.ts"
 import { delay, fail, hang, succeed } from "../src/testing/TestConnector.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
@@ -174,6 +175,28 @@ describe("SharedPool", () => {
         yield* settle
         assert.deepStrictEqual([states(waiter!), peer.closed()], [["has 2"], [1]])
       })
+    )
+
+    it.effect(
+      "A6 callers that were granted connections in one turn keep their order where some of these are used up in it",
+      () =>
+        Effect.gen(function* () {
+          const { peer, pool } = yield* shared({ concurrency: 2, maxSize: 3 })
+          yield* ExpirePool.make(Effect.succeed(pool), { maxUses: 1 })
+          peer.script(succeed, delay(10))
+          yield* once(pool)
+          const order: Array<number> = []
+          for (let caller = 1; caller <= 5; caller++) {
+            const body = Effect.andThen(
+              Effect.sync(() => order.push(caller)),
+              Effect.never
+            )
+            yield* Effect.forkChild(pool.use(() => body))
+          }
+          yield* TestClock.adjust(30)
+          yield* settle
+          assert.deepStrictEqual(order, [1, 2, 3, 4, 5])
+        })
     )
   })
 

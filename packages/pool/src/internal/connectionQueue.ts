@@ -117,10 +117,27 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
       return then()
     }
     loan.resume = undefined
-    this.takeBack(loan, connection)
+    const other = this.takeFromLater(loan)
+    if (other === undefined) this.takeBack(loan, connection)
+    else {
+      connection.borrowers--
+      this.assign(other)
+      loan.held = other
+    }
     this.retire(connection, reason)
     this.pump()
-    return this.settledOrWaiting(loan, then)
+    return other === undefined ? this.settledOrWaiting(loan, then) : this.accept(loan, then)
+  }
+
+  /** Takes a grant from the last in line whose fiber has not run either, if that came later than `loan`. */
+  private takeFromLater(loan: Waiting<Conn, E>): Connection<Conn> | undefined {
+    for (let later = this.wakes.last; later !== undefined && later.arrival > loan.arrival; later = later.previous) {
+      const connection = later.held
+      if (connection === undefined || later.idleOnly) continue
+      this.takeBack(later, connection)
+      return connection
+    }
+    return undefined
   }
 
   /** Takes a connection from a waiter whose fiber has not run yet; the waiter stands in line as before. */

@@ -27,6 +27,10 @@ export class Wakes<Conn, E> {
     return this.settled.first
   }
 
+  get last(): Loan<Conn, E> | undefined {
+    return this.settled.last
+  }
+
   add(loan: Loan<Conn, E>): void {
     loan.waking = true
     this.settled.push(loan)
