@@ -125,7 +125,7 @@ const steps = fc.array(
     fc.nat(6),
     fc.nat(3)
   ),
-  { maxLength: 80 }
+  { maxLength: 80, size: "max" }
 )
 
 const take = (world: World, [what, who, a, b]: Step): void => {

@@ -241,6 +241,42 @@ describe("ConnectionLimit", () => {
       })
     )
 
+    it.effect("a process that falls silent gives its slots back when its lease ends, to the millisecond", () =>
+      Effect.gen(function* () {
+        const { start } = yield* fleet(2)
+        const [a, b] = [yield* start(), yield* start()]
+        for (const borrower of yield* borrowMany(a.pool, 2)) yield* borrower.leave
+        yield* talk
+        a.line.set("hang")
+        yield* TestClock.adjust("1 second")
+        const callers = yield* borrowMany(b.pool, 2)
+        yield* TestClock.adjust(10_999)
+        yield* talk
+        assert.strictEqual(has(callers), 0)
+        yield* TestClock.adjust(1)
+        yield* talk
+        assert.strictEqual(has(callers), 2)
+      })
+    )
+
+    it.effect("what a process has no use for any more goes to one that waits at once, not with the next exchange", () =>
+      Effect.gen(function* () {
+        const { start } = yield* fleet(3)
+        const [a, b] = [yield* start(), yield* start()]
+        const mine = yield* borrow(a.pool)
+        yield* talk
+        const theirs = yield* borrowMany(b.pool, 3)
+        // a hears that b waits for more than its share.
+        yield* TestClock.adjust("4 seconds")
+        yield* talk
+        assert.deepStrictEqual([states(mine), has(theirs)], [["has 1"], 2])
+        yield* mine.lease().invalidate
+        yield* mine.leave
+        yield* talk
+        assert.strictEqual(has(theirs), 3)
+      })
+    )
+
     it.effect("shared pools get slots too", () =>
       Effect.gen(function* () {
         const { start } = yield* fleet(2)
@@ -380,6 +416,8 @@ describe("ConnectionLimit", () => {
         assert.strictEqual(yield* lease(a), "failing")
         yield* borrowers[0]!.lease().invalidate
         yield* borrowers[0]!.leave
+        // It tries again meanwhile, and fails.
+        yield* TestClock.adjust("2 seconds")
         const more = yield* borrowMany(a.pool, 2)
         yield* talk
         assert.deepStrictEqual(states(...more), ["has 3", "waits"])
@@ -398,8 +436,7 @@ describe("ConnectionLimit", () => {
         yield* TestClock.adjust("12 seconds")
         yield* talk
         assert.deepStrictEqual([yield* lease(a), yield* lease(b)], ["lost", "lost"])
-        // b was alone when it spoke last, so it counts on everything: together twice the maximum, as documented.
-        assert.deepStrictEqual([has(mine), has(theirs), open()], [4, 4, 8])
+        assert.deepStrictEqual([has(mine), has(theirs), open()], [4, 2, 6])
         a.line.set("up")
         b.line.set("up")
         yield* TestClock.adjust("4 seconds")

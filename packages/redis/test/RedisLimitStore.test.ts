@@ -6,13 +6,17 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
 import * as Redis from "effect/persistence/Redis"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
 import { leakOracle } from "../../http/test/leakOracle.ts"
 import { ask, redis } from "../../http/test/servers/redis.ts"
 import { freePort, missing } from "../../http/test/servers/serverProcess.ts"
 import { RedisLimitStore } from "../src/index.ts"
+import { makeStoreRedis } from "../src/internal/storeRedis.ts"
 import { eventually } from "./support/fleet.ts"
 
 leakOracle()
@@ -153,6 +157,33 @@ describe.skipIf(missing("redis-server"))("RedisLimitStore", () => {
       })
     )
 
+    it.effect("a subscription that ends is made again after a second", () =>
+      Effect.gen(function* () {
+        let subscriptions = 0
+        const service = Redis.Redis.of({
+          send: () => Effect.succeed("PONG" as never),
+          subscribe: () =>
+            Effect.gen(function* () {
+              subscriptions++
+              const queue = yield* Queue.unbounded<Redis.RedisMessage, Redis.RedisError>()
+              if (subscriptions < 3) Queue.failCauseUnsafe(queue, Cause.fail(new Redis.RedisError({ cause: "lost" })))
+              else Queue.offerUnsafe(queue, { channel: "", message: "x me y" })
+              return queue
+            }),
+          eval: () => () => Effect.never,
+          reserve: Effect.never
+        })
+        const store = yield* makeStoreRedis({ prefix: "", gracePeriod: 0 }, "").pipe(
+          Effect.provideService(Redis.Redis, service)
+        )
+        const woken = yield* Effect.forkChild(Stream.runHead(store.wakes("db", "me")))
+        yield* TestClock.adjust("1999 millis")
+        assert.deepStrictEqual([subscriptions, woken.pollUnsafe()], [2, undefined])
+        yield* TestClock.adjust("1 millis")
+        yield* Fiber.join(woken)
+      })
+    )
+
     it.live("nothing is left of a process that ends in good order", () =>
       Effect.gen(function* () {
         const server = yield* redis()
@@ -177,11 +208,13 @@ describe.skipIf(missing("redis-server"))("RedisLimitStore", () => {
         )
         yield* Effect.gen(function* () {
           const url = `redis://app:pw@127.0.0.1:${server.port}`
-          const a = yield* start({ url })
-          yield* hold(a.pool, 2)
-          const b = yield* start({ url })
+          const a = yield* start({ url }, { leaseTime: "900 millis" })
+          yield* Effect.scoped(hold(a.pool, 3))
+          const b = yield* start({ url }, { leaseTime: "900 millis" })
+          // It has somebody to wake, and must wait for the next exchange.
           yield* hold(b.pool, 1)
-          assert.strictEqual((yield* b.limit.stats).used, 1)
+          const { failures, used } = yield* b.limit.stats
+          assert.deepStrictEqual([used, failures], [1, 0])
         }).pipe(Effect.scoped, quietly)
       })
     )

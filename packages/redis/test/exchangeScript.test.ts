@@ -36,7 +36,7 @@ const step: fc.Arbitrary<Step> = fc.record({
 })
 
 const leaseTime = 1_000
-const runs = 1_000
+const runs = 300
 
 describe.skipIf(missing("redis-server"))("exchangeScript", () => {
   it.live("does the same arithmetic as the store in memory, exchange by exchange", () =>
@@ -77,7 +77,7 @@ describe.skipIf(missing("redis-server"))("exchangeScript", () => {
         const run = Effect.runPromiseWith(yield* Effect.context<never>())
         yield* Effect.promise(() =>
           fc.assert(
-            fc.asyncProperty(fc.array(step, { maxLength: 40 }), (steps) => run(compare(steps))),
+            fc.asyncProperty(fc.array(step, { maxLength: 40, size: "max" }), (steps) => run(compare(steps))),
             { numRuns: runs }
           )
         )

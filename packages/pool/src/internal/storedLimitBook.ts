@@ -84,7 +84,7 @@ export const enter = (book: Book, claim: LimitClaim, now: number): LimitGrant | 
   const until = recovering ? book.recoversUntil : others.firstExpiry
   return {
     granted,
-    fairShare: least,
+    fairShare: Math.max(1, Math.floor(claim.max / Math.max(1, book.members.size))),
     contended: others.wanted > 0,
     retryAfter: unmet + claim.spare - spared > 0 && until < Infinity ? until - now : -1,
     used: others.occupied + occupied,

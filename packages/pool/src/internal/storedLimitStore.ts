@@ -69,7 +69,7 @@ export interface LimitClaim {
 export interface LimitGrant {
   /** Connections that it may have until its lease ends. Less than `held`: it has to close some. */
   readonly granted: number
-  /** What each member can count on: `max` over all that have or want any, in whole connections, at least 1. */
+  /** `max` over all members, in whole connections, at least 1. */
   readonly fairShare: number
   /** Whether others wait for connections. */
   readonly contended: boolean

@@ -147,5 +147,6 @@ if #wakes > 0 and channel ~= "" then redis.pcall("PUBLISH", channel, table.conca
 local untilTime = recovering and recoversUntil or others.firstExpiry
 local retryAfter = -1
 if unmet + spare - spared > 0 and untilTime < math.huge then retryAfter = untilTime - now end
-return { granted, least, others.wanted > 0 and 1 or 0, retryAfter, others.occupied + occupied, count, unpack(wakes) }
+local fairShare = math.max(1, math.floor(max / math.max(1, count)))
+return { granted, fairShare, others.wanted > 0 and 1 or 0, retryAfter, others.occupied + occupied, count, unpack(wakes) }
 `
