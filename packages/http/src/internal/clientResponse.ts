@@ -81,11 +81,11 @@ export class ClientResponse extends Inspectable.Class implements HttpClientRespo
   }
 
   get arrayBuffer(): Fallible<ArrayBuffer> {
-    return Effect.map(this.bytes, bufferOf)
+    return Effect.map(this.readBytes(), bufferOf)
   }
 
   get text(): Fallible<string> {
-    return Effect.map(this.bytes, (bytes) => decoder.decode(bytes))
+    return Effect.map(this.readBytes(), (bytes) => decoder.decode(bytes))
   }
 
   get json(): Fallible<Schema.Json> {
@@ -93,7 +93,7 @@ export class ClientResponse extends Inspectable.Class implements HttpClientRespo
   }
 
   get urlParamsBody(): Fallible<UrlParams.UrlParams> {
-    return Effect.flatMap(this.bytes, (bytes) =>
+    return Effect.flatMap(this.readBytes(), (bytes) =>
       // The "&" keeps a "?" that the form begins with, which is part of the first name.
       this.decode(() => UrlParams.fromInput(new URLSearchParams(`&${formDecoder.decode(bytes)}`)))
     )
@@ -127,10 +127,10 @@ export class ClientResponse extends Inspectable.Class implements HttpClientRespo
     return pipeArguments(this, arguments)
   }
 
-  private get bytes(): Fallible<Uint8Array> {
+  private readBytes(): Fallible<Uint8Array> {
     return Effect.suspend(() => {
       if (this.cachedBytes !== undefined) return this.cachedBytes
-      if (this.reading !== undefined) return Effect.flatMap(Deferred.await(this.reading), () => this.bytes)
+      if (this.reading !== undefined) return Effect.flatMap(Deferred.await(this.reading), () => this.readBytes())
       const reading = (this.reading = Deferred.makeUnsafe<void>())
       return Effect.onExit(
         Effect.mapError(this.source.bytes, (cause) => this.decodeError(cause)),
