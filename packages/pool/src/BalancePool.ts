@@ -44,7 +44,7 @@ export interface Grant {
  *
  * Each `connecting` is followed by exactly one of `connected`, `failed` and
  * `aborted`, each `connected` by one `disconnected`, each `setAside` by one
- * `back` or `removed`.
+ * `back` or `removed` unless the pool closes first.
  *
  * @category models
  * @since 0.1.0
