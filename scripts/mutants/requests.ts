@@ -86,7 +86,7 @@ export const requests: ReadonlyArray<Mutation> = [
   {
     name: "a scope that closes leaves the body of its response unread on the wire",
     file: `${src}/internal/perform.ts`,
-    find: "Effect.as(Scope.addFinalizer(rest, response.discard), response)",
+    find: "Effect.as(Scope.addFinalizer(rest, drop), response)",
     replace: "Effect.succeed(response)",
     test: inHttp(
       "HttpPool.ending",

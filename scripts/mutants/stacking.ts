@@ -37,10 +37,10 @@ const expire: ReadonlyArray<Mutation> = [
   {
     name: "a used connection expires for being idle",
     file: `${src}/ExpirePool.ts`,
-    find: `    if (this.idleTimeToLive !== Infinity && info.idleSince !== undefined) {
-      if (this.age(info, info.idleSince, now)`,
-    replace: `    if (this.idleTimeToLive !== Infinity) {
-      if (this.age(info, info.idleSince ?? info.createdAt, now)`,
+    find: `    if (this.idleTimeToLive === Infinity || info.idleSince === undefined) return Infinity
+    return this.idleTimeToLive - this.age(info, info.idleSince, now)`,
+    replace: `    if (this.idleTimeToLive === Infinity) return Infinity
+    return this.idleTimeToLive - this.age(info, info.idleSince ?? info.createdAt, now)`,
     test: inPool(
       "ExpirePool",
       "ExpirePool > idleTimeToLive > E2 I8 a used connection is never idle, however long it is used"

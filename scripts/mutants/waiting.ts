@@ -161,5 +161,15 @@ export const waiting: ReadonlyArray<Mutation> = [
     find: "if (!demand) this.alarm.clear()",
     replace: "if (!demand) return",
     test: inPool("atRest", "CachePool > at rest > A10 no backoff timer runs while nobody waits")
+  },
+  {
+    name: "a caller whose connection was used up before it ran goes behind those who came later",
+    file: `${src}/internal/connectionQueue.ts`,
+    find: "const other = this.takeFromLater(loan)",
+    replace: "const other = undefined as Connection<Conn> | undefined",
+    test: inPool(
+      "SharedPool.borrow",
+      "SharedPool > a connection that must not be lent again > A6 callers that were granted connections in one turn keep their order where some of these are used up in it"
+    )
   }
 ]
