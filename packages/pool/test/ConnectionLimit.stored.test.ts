@@ -424,6 +424,25 @@ describe("ConnectionLimit", () => {
       })
     )
 
+    it.effect("an outage of 0.3 of the lease costs no connection, whenever it begins and whatever it is", () =>
+      Effect.gen(function* () {
+        for (const state of ["down", "hang", "deaf"] as const) {
+          for (let begin = 0; begin < 4_000; begin += 250) {
+            const { start } = yield* fleet(2)
+            const a = yield* start()
+            yield* once(a.pool)
+            yield* TestClock.adjust(4_000 + begin)
+            a.line.set(state)
+            yield* TestClock.adjust(3_600)
+            a.line.set("up")
+            yield* TestClock.adjust(4_000)
+            assert.deepStrictEqual([yield* lease(a), a.peer.live()], ["held", 1], `${state} at ${begin}`)
+            assert.isFalse(a.events.includes("LeaseLost"))
+          }
+        }
+      })
+    )
+
     it.effect("failOpen: goes on with what it had, replaces it, and has its fair share at least", () =>
       Effect.gen(function* () {
         const { open, start } = yield* fleet(4, { onStoreError: "failOpen" })

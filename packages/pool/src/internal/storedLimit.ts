@@ -150,6 +150,10 @@ export class StoredLimit extends MemoryLimit implements StoredConnectionLimit {
     if (this.isDue) this.bell.openUnsafe()
   }
 
+  get isLost(): boolean {
+    return this.lease === "lost"
+  }
+
   /** Whether there is something to say before the lease is due. */
   get isDue(): boolean {
     const idle = this.wanting.size === 0

@@ -68,7 +68,8 @@ const heartbeat = (
     const interval = leaseTime / 3
     let retryAfter = first
     for (let failures = 0; ;) {
-      if (failures > 0) yield* pause(failures, interval)
+      // While there is a lease to save, often enough to save it as soon as the store is back.
+      if (failures > 0) yield* pause(failures, limit.isLost ? interval : interval / 4)
       else if (!limit.isDue) {
         // What it was rung for may have been settled by the exchange that was under way.
         limit.bell.closeUnsafe()
@@ -86,10 +87,10 @@ const heartbeat = (
     }
   })
 
-/** From a hundredth of a third of the lease, doubling, up to a third; jittered, so that a fleet does not come back at once. */
-const pause = (failures: number, interval: number): Effect.Effect<void> =>
+/** Doubles from a 32nd of `longest`; jittered, so that a fleet does not come back at once. */
+const pause = (failures: number, longest: number): Effect.Effect<void> =>
   Effect.flatMap(Random.next, (random) =>
-    Effect.sleep(Duration.millis(Math.min(interval, (interval / 64) * 2 ** failures) * (0.5 + random / 2)))
+    Effect.sleep(Duration.millis(Math.min(longest, (longest / 64) * 2 ** failures) * (0.5 + random / 2)))
   )
 
 const newMember: Effect.Effect<string> = Effect.map(
