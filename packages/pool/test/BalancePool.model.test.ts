@@ -295,5 +295,5 @@ describe("model of BalancePool", () => {
       fc.property(setup, commands, (setup, commands) => Lab.run(() => play(setup, commands))),
       { numRuns, seed }
     )
-  }, 600_000)
+  }, 36_000_000)
 })

@@ -2,11 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { runSeed } from "./support/random.ts"
 import { runStacks } from "./support/runStacks.ts"
 
-/** `POOLKIT_SEQUENCES` asks for more, or fewer. */
-const wanted = Number(process.env["POOLKIT_SEQUENCES"] ?? 6_000)
+/** `POOLKIT_SEQUENCES` asks for more, or fewer; `POOLKIT_TIMES` multiplies. */
+const wanted = Number(process.env["POOLKIT_SEQUENCES"] ?? 6_000) * Number(process.env["POOLKIT_TIMES"] ?? 1)
 
 describe("stacks", () => {
-  it("a stack of any kinds keeps its promises whatever happens to it", { timeout: 3_600_000 }, () => {
+  it("a stack of any kinds keeps its promises whatever happens to it", { timeout: 36_000_000 }, () => {
     const seed = runSeed()
     const { commands, failure, sequences } = runStacks(wanted, seed)
     const count = (n: number) => n.toLocaleString("en")
