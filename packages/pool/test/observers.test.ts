@@ -10,7 +10,18 @@ import * as TestConsole from "effect/testing/TestConsole"
 import type { ConnectionPool, Observer } from "../src/ConnectionPool.ts"
 import { delay, fail, hang } from "../src/testing/TestConnector.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
-import { borrow, borrowMany, cache, everySecond, once, settle, singleton, states, stats } from "./support/scene.ts"
+import {
+  borrow,
+  type Borrower,
+  borrowMany,
+  cache,
+  everySecond,
+  once,
+  settle,
+  singleton,
+  states,
+  stats
+} from "./support/scene.ts"
 
 /** An observer that writes a line for everything it is told; ids are counted from 1. */
 const recorder = () => {
@@ -238,6 +249,36 @@ describe("observers", () => {
           "evicted 2 closed",
           "closed 2"
         ])
+      })
+    )
+
+    it.effect("may interrupt the caller that it is told of, whatever the pool was about to do with it", () =>
+      Effect.gen(function* () {
+        for (const failure of ["timedOut", "failed", "closed"] as const) {
+          const { peer, pool } = yield* cache({ maxSize: 1, waitTimeout: "1 second", onAbandon: "cancel" })
+          const waiters: Array<number> = []
+          const callers: Array<Borrower> = []
+          yield* pool.observe({
+            waitStarted: (id) => {
+              waiters.push(id)
+            },
+            waitEnded: (id, outcome) => {
+              if (outcome === failure) callers[waiters.indexOf(id)]?.fiber.interruptUnsafe()
+            }
+          })
+          if (failure === "failed") peer.script(delay("500 millis", fail))
+          callers.push(yield* borrow(pool))
+          callers.push(...(yield* borrowMany(pool, 2)))
+          yield* TestClock.adjust("600 millis")
+          callers.push(...(yield* borrowMany(pool, 2)))
+          yield* TestClock.adjust("500 millis")
+          if (failure === "closed") yield* pool.drain()
+          yield* settle
+          for (const caller of callers) yield* caller.leave
+          yield* TestClock.adjust("10 seconds")
+          assert.notInclude(states(...callers).join(), "waits", failure)
+          assert.deepInclude(yield* pool.stats, { used: 0, pending: 0, borrowers: 0 }, failure)
+        }
       })
     )
   })

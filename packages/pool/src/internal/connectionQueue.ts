@@ -190,15 +190,16 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
       if (connection.borrowers === 0 && this.connections.checks.timed) this.connections.rests(connection)
       this.comeBack(connection)
     } else if (phase === "waiting") {
+      const orphan = this.line.leave(loan) as Own<Conn, E> | undefined
       this.waitEnded(loan, "interrupted")
-      this.abandon(this.line.leave(loan) as Own<Conn, E> | undefined)
+      this.abandon(orphan)
       this.tidy()
     } else if (phase === "settled") {
       this.wakes.remove(loan)
       const connection = loan.held
       if (connection === undefined) return
-      this.waitEnded(loan, "interrupted")
       connection.borrowers--
+      this.waitEnded(loan, "interrupted")
       if (!this.gone(connection)) this.comeBack(connection)
     }
   }
@@ -294,9 +295,10 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   }
 
   protected fail(loan: Waiting<Conn, E>, cause: Cause.Cause<E | PoolError>, outcome: WaitOutcome): void {
-    this.waitEnded(loan, outcome)
     const orphan = this.line.leave(loan) as Own<Conn, E> | undefined
     this.settle(loan, Exit.failCause(cause))
+    // When the line is in order again: an observer may interrupt the very caller that it is told of.
+    this.waitEnded(loan, outcome)
     this.abandon(orphan)
   }
 

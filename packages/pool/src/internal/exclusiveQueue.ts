@@ -85,9 +85,9 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
 
   /** Ends the wait of a caller that is content with nothing: no idle connection is left. */
   private dismiss(loan: Waiting<Conn, E>): void {
-    this.waitEnded(loan, "failed")
     this.line.leave(loan)
     this.settle(loan, Exit.void)
+    this.waitEnded(loan, "failed")
   }
 
   protected wantsAttempt(): boolean {
