@@ -151,7 +151,11 @@ export const make = <Addr, B, E, R, Conn, EP, RP, RA>(
     // Between the pools of an inner stack a connection can be out of the reach of `retain`.
     yield* pool.guard(balancer.isCurrent)
     yield* options.addresses.pipe(
-      Stream.runForEach((list) => (book.update(list) ? pool.retain(balancer.isCurrent) : Effect.void)),
+      Stream.runForEach((list) => {
+        const { added, removed } = book.update(list)
+        if (added) limit.renew()
+        return removed ? pool.retain(balancer.isCurrent) : Effect.void
+      }),
       Effect.ignoreCause({ log: "Warn", message: "The addresses of a BalancePool failed; the last list stays" }),
       Effect.forkScoped({ startImmediately: true })
     )

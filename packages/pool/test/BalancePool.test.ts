@@ -570,6 +570,22 @@ describe("BalancePool", () => {
       })
     )
 
+    it.effect(
+      "B1 an address that is added while all others refuse is tried at once, whatever pause the pool makes",
+      () =>
+        Effect.gen(function* () {
+          const { list, pool, refusing } = yield* balance({
+            pool: (connect, { limit }) => CachePool.make({ connect, limit, backoff: Schedule.spaced("1 hour") })
+          })
+          refusing.add("a")
+          yield* list("a")
+          const [first, second] = yield* borrowMany(pool, 2)
+          assert.deepStrictEqual(states([first!, second!]), ["refused a", "waits"])
+          yield* list("a", "b")
+          assert.strictEqual(second!.connection().address, "b")
+        })
+    )
+
     it.effect("B4 a schedule without pauses does not make attempts spin", () =>
       Effect.gen(function* () {
         const { connect, log, refusing } = service()

@@ -59,7 +59,7 @@ export class Balancer<Addr, B, E> {
 
   /** Tries one address after another until one connects. */
   private attempt(
-    tried: ReadonlySet<Entry<Addr>>,
+    tried: Set<Entry<Addr>>,
     failure: Failure<E> | undefined,
     random: () => number
   ): Effect.Effect<B, E | Cause.TimeoutError, Scope.Scope> {
@@ -77,7 +77,7 @@ export class Balancer<Addr, B, E> {
 
   private tryOne(
     entry: Entry<Addr>,
-    tried: ReadonlySet<Entry<Addr>>,
+    tried: Set<Entry<Addr>>,
     failure: Failure<E> | undefined,
     random: () => number
   ): Effect.Effect<B, E | Cause.TimeoutError, Scope.Scope> {
@@ -99,7 +99,7 @@ export class Balancer<Addr, B, E> {
           else connect.aborted(elapsed)
           connect.discard()
           if (Exit.isFailure(exit) && !isFailure) return Effect.failCause(exit.cause)
-          return restore(this.attempt(new Set([...tried, entry]), isFailure ? exit.cause : failure, random))
+          return restore(this.attempt(tried.add(entry), isFailure ? exit.cause : failure, random))
         })
       })
     )

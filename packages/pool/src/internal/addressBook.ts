@@ -67,20 +67,22 @@ export class AddressBook<Addr> {
     return MutableHashMap.size(this.entries)
   }
 
-  /** Takes over a list; returns whether an address is gone. */
-  update(list: ReadonlyArray<Addr>): boolean {
+  /** Takes over a list; returns whether addresses came, and whether some are gone. */
+  update(list: ReadonlyArray<Addr>): { readonly added: boolean; readonly removed: boolean } {
     const old = new Map(Array.from(this.entries))
+    let added = false
     for (const address of list) {
       const found = MutableHashMap.get(this.entries, address)
       if (found._tag === "Some") old.delete(found.value.address)
       else {
         MutableHashMap.set(this.entries, address, new Entry(address, this.backoff))
+        added = true
         this.tell("added", address)
       }
     }
     for (const entry of old.values()) this.remove(entry)
     this.changed()
-    return old.size > 0
+    return { added, removed: old.size > 0 }
   }
 
   private remove(entry: Entry<Addr>): void {

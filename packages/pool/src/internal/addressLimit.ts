@@ -22,11 +22,20 @@ export class AddressLimit implements ConnectionLimit {
     this.stats = outer?.stats ?? Effect.succeed({ max: Infinity, used: 0, waiting: 0 })
   }
 
+  private readonly members = new Set<Member>()
+
   /** Whether a pool waits for what this limit grants. */
-  joined = false
+  get joined(): boolean {
+    return this.members.size > 0
+  }
+
+  /** An address was added. */
+  renew(): void {
+    for (const member of this.members) member.renewed()
+  }
 
   readonly join = (member: Member): Share => {
-    this.joined = true
+    this.members.add(member)
     const { book } = this
     const outer = this.outer?.join(member)
     // Not only when it wants: the pool may be below its minSize.
@@ -62,6 +71,7 @@ export class AddressLimit implements ConnectionLimit {
         wants(false)
         hopes(false)
         stop()
+        this.members.delete(member)
         outer?.leave()
       }
     }

@@ -113,7 +113,11 @@ export class Connections<Conn, E> {
     this.share = options.limit?.join({
       offered: () => kind.vacated(),
       idleSince: () => kind.idleSince(),
-      giveUp: () => kind.giveUp()
+      giveUp: () => kind.giveUp(),
+      renewed: () => {
+        this.backoff.stop()
+        kind.vacated()
+      }
     })
     this.open = Effect.suspend(() => options.connect()) as Effect.Effect<Conn, E>
   }

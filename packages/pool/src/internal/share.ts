@@ -11,6 +11,8 @@ export interface Member {
   readonly idleSince: () => number | undefined
   /** Evicts that connection. */
   readonly giveUp: () => void
+  /** There is somewhere new to connect to: what the pool rests for after failures may be over. */
+  readonly renewed: () => void
 }
 
 /** A limit, as one of its pools sees it. */
