@@ -531,7 +531,12 @@ describe("ConnectionLimit", () => {
           const limit = yield* ConnectionLimit.makeStored({ key: "db", max: 2, leaseTime: "12 seconds" }).pipe(
             Effect.provideService(ConnectionLimit.ConnectionLimitStore, store)
           )
-          const share = limit.join({ offered: () => {}, idleSince: () => undefined, giveUp: () => {}, renewed: () => {} })
+          const share = limit.join({
+            offered: () => {},
+            idleSince: () => undefined,
+            giveUp: () => {},
+            renewed: () => {}
+          })
           share.want(true)
           yield* talk
           assert.strictEqual((yield* limit.stats).granted, 1)

@@ -92,7 +92,7 @@ export const enter = (book: Book, claim: LimitClaim, now: number): LimitGrant | 
     wakes:
       left > 0
         ? pick(book, claim.member, takers, left)
-        : unmet > 0 && (own === undefined || own.wanted === 0)
+        : unmet > 0 && (served > 0 || own === undefined || own.wanted === 0)
           ? pick(book, claim.member, givers(least, least > granted), unmet - others.coming)
           : []
   }

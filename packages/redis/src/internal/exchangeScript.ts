@@ -118,7 +118,7 @@ if left > 0 then
     if a.since ~= b.since then return a.since < b.since end
     return a.id < b.id
   end
-elseif unmet > 0 and (not own or own.wanted == 0) then
+elseif unmet > 0 and (served > 0 or not own or own.wanted == 0) then
   needed = unmet - others.coming
   local shares = least > granted
   worth = function(entry) return math.max(entry.idle, shares and entry.granted - least or 0) end

@@ -14,8 +14,8 @@ export interface WorkerOptions {
   readonly leaseTime: number
   readonly gracePeriod?: number | undefined
   readonly fibers: number
-  /** Between two requests of a fiber; milliseconds. */
-  readonly pause?: number | undefined
+  /** After so many milliseconds it has nothing to do any more. */
+  readonly busyFor?: number | undefined
   readonly onStoreError?: "failClosed" | "failOpen" | undefined
 }
 

@@ -67,10 +67,9 @@ const program = Effect.gen(function* () {
     )
   )
   const one = Effect.ignore(pool.use(request))
-  yield* Effect.replicateEffect(
-    Effect.forever(options.pause === undefined ? one : Effect.andThen(one, Effect.sleep(options.pause))),
-    options.fibers,
-    { concurrency: "unbounded", discard: true }
+  yield* Effect.replicateEffect(Effect.forever(one), options.fibers, { concurrency: "unbounded", discard: true }).pipe(
+    Effect.timeoutOption(options.busyFor ?? "1 day"),
+    Effect.andThen(Effect.never)
   )
 }).pipe(
   Effect.scoped,
