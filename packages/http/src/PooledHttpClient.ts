@@ -115,20 +115,20 @@ export const make = <E>(pool: HttpPool.HttpConnections<E>, options: UpgradeOptio
  * @since 0.1.0
  */
 export const layer = (options?: HttpPool.HttpPoolOptions): Layer.Layer<HttpClient.HttpClient> =>
-  Layer.provide(layerPool(options), HttpPool.layer(options))
+  Layer.provide(layerNoPool(options), HttpPool.layer(options))
 
 /**
- * Provides a client over the program's pool.
+ * Provides a client without a pool of its own, over the program's.
  *
  * **When to use**
  *
  * Use to have the pool at hand too, for its stats, its events and `drain`:
- * `PooledHttpClient.layerPool().pipe(Layer.provideMerge(HttpPool.layer(options)))`.
+ * `PooledHttpClient.layerNoPool().pipe(Layer.provideMerge(HttpPool.layer(options)))`.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerPool = (options?: UpgradeOptions): Layer.Layer<HttpClient.HttpClient, never, HttpPool.HttpPool> =>
+export const layerNoPool = (options?: UpgradeOptions): Layer.Layer<HttpClient.HttpClient, never, HttpPool.HttpPool> =>
   HttpClient.layerMergedContext(Effect.map(HttpPool.HttpPool, (pool) => make(pool, options)))
 
 const invalid = (request: HttpClientRequest.HttpClientRequest, url: URL, error: unknown): HttpError =>

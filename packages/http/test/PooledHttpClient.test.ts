@@ -239,14 +239,14 @@ describe("PooledHttpClient", () => {
     )
   })
 
-  describe("layerPool", () => {
+  describe("layerNoPool", () => {
     it.live("uses the program's pool, which shows what is going on", () =>
       withServer(oracle, "http/1.1", say("ok"), {}, ({ url }) =>
         Effect.gen(function* () {
           assert.strictEqual(yield* text(url), "ok")
           const pool = yield* HttpPool.HttpPool
           assert.deepInclude(yield* pool.stats, { created: 1, idle: 1 })
-        }).pipe(Effect.provide(PooledHttpClient.layerPool().pipe(Layer.provideMerge(HttpPool.layer()))))
+        }).pipe(Effect.provide(PooledHttpClient.layerNoPool().pipe(Layer.provideMerge(HttpPool.layer()))))
       )
     )
 
@@ -259,7 +259,7 @@ describe("PooledHttpClient", () => {
               return (yield* (yield* HttpPool.HttpPool).stats).maxSize
             }).pipe(
               Effect.provide(
-                PooledHttpClient.layerPool().pipe(Layer.provideMerge(HttpPool.layer({ maxSize: maxSizePerOrigin })))
+                PooledHttpClient.layerNoPool().pipe(Layer.provideMerge(HttpPool.layer({ maxSize: maxSizePerOrigin })))
               )
             )
           assert.deepStrictEqual(yield* Effect.all([over(3), over(5)]), [3, 5])

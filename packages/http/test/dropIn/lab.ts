@@ -78,7 +78,7 @@ const subjects = (oracle: LeakOracle): ReadonlyArray<Subject> => [
 
 const pooled = (oracle: LeakOracle, options?: HttpPool.HttpPoolOptions): Layer.Layer<HttpClient.HttpClient> =>
   Layer.provide(
-    PooledHttpClient.layerPool(),
+    PooledHttpClient.layerNoPool(),
     Layer.effect(HttpPool.HttpPool, Effect.map(HttpPool.make(options), oracle.pool))
   )
 
