@@ -7,6 +7,9 @@ const slow = process.env["POOLKIT_STAGE"] === "slow"
 // Where to write a report that `.ci/run` counts tests from.
 const report = process.env["POOLKIT_REPORT"]
 
+// Where to collect what stages count, for docs/reliability.md.
+const figures = process.env["POOLKIT_FIGURES"]
+
 const packages = readdirSync(new URL("packages", import.meta.url)).filter((name) =>
   existsSync(new URL(`packages/${name}/test`, import.meta.url))
 )
@@ -14,7 +17,11 @@ const packages = readdirSync(new URL("packages", import.meta.url)).filter((name)
 export default defineConfig({
   test: {
     passWithNoTests: slow,
-    reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
+    reporters: [
+      "default",
+      ...(report === undefined ? [] : [["json", { outputFile: report }] as const]),
+      ...(figures === undefined ? [] : [new URL("scripts/reliability/collect.ts", import.meta.url).pathname])
+    ],
     projects: packages.map((name) => ({
       extends: true as const,
       test: {
