@@ -33,7 +33,7 @@ export interface Soak {
   readonly faults: Readonly<Record<string, number>>
   readonly wrong: ReadonlyArray<string>
   readonly leaks: ReadonlyArray<string>
-  readonly heap: { readonly samples: number; readonly megabytes: number; readonly perMinute: number }
+  readonly heap: { readonly megabytes: number; readonly perMinute?: number | undefined }
   readonly audit: { readonly repeated: ReadonlyArray<string> }
   readonly probes: { readonly connections: Readonly<Record<string, number>>; readonly times: ReadonlyArray<Probe> }
 }
@@ -54,6 +54,11 @@ export const read = (path: string): Figures => {
     .map((line) => JSON.parse(line) as Entry)
   const soaks = entries.filter((entry) => "soak" in entry).sort((a, b) => b.soak.seconds - a.soak.seconds)
   if (soaks[0] === undefined) throw new Error(`${path} has no soak: run pnpm test:slow with POOLKIT_FIGURES`)
+  const { audit, leaks, probes, wrong } = soaks[0].soak
+  const bad = [...wrong, ...leaks, ...audit.repeated]
+  for (const { name, over, samples, share } of probes.times)
+    if (over > Math.floor(samples * (1 - share))) bad.push(`${name}: ${over} over the bound`)
+  if (bad.length > 0) throw new Error(`a run that failed is not published: ${bad.join("; ")}`)
   return { ...soaks[0], counted: entries.filter((entry) => "line" in entry) }
 }
 

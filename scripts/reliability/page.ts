@@ -10,7 +10,7 @@ export interface Context {
   readonly mutations: number
 }
 
-const count = (n: number): string => n.toLocaleString("en", { maximumFractionDigits: 1 })
+const count = (n: number): string => n.toLocaleString("en", { maximumFractionDigits: Math.abs(n) < 1 ? 2 : 1 })
 
 const cell = (text: string): string => text.replaceAll("|", "\\|")
 
@@ -41,7 +41,7 @@ const promises = (figures: Figures): string => {
       ["connections, fibers, timers left behind", String(leaks.length), "0"],
       [
         "growth of the heap after the warm-up",
-        `${count(heap.perMinute)} MB a minute (${count(heap.megabytes)} MB)`,
+        `${count(heap.perMinute ?? NaN)} MB a minute (${count(heap.megabytes)} MB)`,
         "1 MB a minute"
       ],
       ["the slowest request of all", `${count(slowest)} ms`, "none"]
@@ -58,12 +58,12 @@ const total = (figures: Figures, mutations: number): string => {
       [
         "V1: every operation in every state, interrupted after every few turns",
         `${count(sum(figures, "V1", "cases"))} cases`,
-        "0 leaks"
+        `${sum(figures, "V1", "leaks")} leaks`
       ],
       [
         "V2: every combination of what hooks can do",
         `${count(sum(figures, "V2", "combinations"))} combinations of 8 callers`,
-        "0 violations"
+        `${sum(figures, "V2", "violations")} violations`
       ],
       [
         "V3: random commands against models",
@@ -150,8 +150,11 @@ hour of the soak. \`POOLKIT_SEED\` repeats a run, as far as it does not hang on 
 
 ${table(
   ["stage", "count"],
-  figures.counted.map(({ line, stage }) => [stage, line])
+  [...figures.counted].sort((a, b) => a.stage.localeCompare(b.stage)).map(({ line, stage }) => [stage, line])
 )}
+
+What failed at real servers are requests to a server that was restarted rather than reloaded, and POSTs written to an
+HTTP/1.1 connection in the moment in which the server closed it.
 
 ### The soak
 

@@ -1,18 +1,21 @@
 /** How fast the heap grows. */
 import * as Effect from "effect/Effect"
+import { quantile } from "./noise.ts"
 
 interface Sample {
   readonly minutes: number
   readonly megabytes: number
 }
 
-/** Megabytes per minute: the slope of the line with the least squared distance. */
+/**
+ * Megabytes per minute: the median of the slopes between any two samples. What
+ * connections happen to be open at one of them moves it little.
+ */
 const slope = (samples: ReadonlyArray<Sample>): number => {
-  const mean = (value: (sample: Sample) => number) => samples.reduce((sum, s) => sum + value(s), 0) / samples.length
-  const x = mean(({ minutes }) => minutes)
-  const y = mean(({ megabytes }) => megabytes)
-  const over = samples.reduce((sum, s) => sum + (s.minutes - x) * (s.megabytes - y), 0)
-  return over / samples.reduce((sum, s) => sum + (s.minutes - x) ** 2, 0)
+  const slopes = samples.flatMap((from, i) =>
+    samples.slice(i + 1).map((to) => (to.megabytes - from.megabytes) / (to.minutes - from.minutes))
+  )
+  return quantile(slopes, 0.5)
 }
 
 export class Heap {
@@ -33,8 +36,14 @@ export class Heap {
   }
 
   /** Since the end of the warm-up. */
-  summary(): { readonly samples: number; readonly megabytes: number; readonly perMinute: number } {
-    const last = this.samples.at(-1)?.megabytes ?? NaN
-    return { samples: this.samples.length, megabytes: last, perMinute: slope(this.samples) }
+  summary(): {
+    readonly samples: ReadonlyArray<number>
+    readonly megabytes: number
+    readonly perMinute: number | undefined
+  } {
+    const samples = this.samples.map(({ megabytes }) => Math.round(10 * megabytes) / 10)
+    // With fewer it would say nothing.
+    const perMinute = samples.length < 8 ? undefined : slope(this.samples)
+    return { samples, megabytes: samples.at(-1) ?? NaN, perMinute }
   }
 }

@@ -60,7 +60,8 @@ const judge = ({ audit, code, heap, leaks, probes, requests, seconds, tallies, w
     const allowed = Math.floor(probe.samples * (1 - probe.share))
     assert.isAtMost(probe.over, allowed, `${probe.name}: ${JSON.stringify(probe)}`)
   }
-  if (seconds >= enoughForSlope) assert.isBelow(heap.perMinute, 1, "megabytes per minute")
+  if (seconds >= enoughForSlope)
+    assert.isBelow(heap.perMinute ?? Infinity, 1, `megabytes per minute of ${heap.samples.join()}`)
 }
 
 /** One line for people, and figures for the page that publishes them. */
@@ -73,7 +74,7 @@ const tell = (outcome: Outcome, seed: number): void => {
     `soak: ${seconds} s, ${count(requests)} requests, ${count(total)} faults, ${count(created)} connections: ` +
       `${count(sum("answered"))} answered, ${count(sum("failed"))} failed, ${count(sum("abandoned"))} abandoned, ` +
       `${audit.repeated.length} repeated, ${outcome.leaks.length} leaks, slowest ${count(slowest)} ms, ` +
-      `heap ${count(heap.perMinute)} MB/min (POOLKIT_SEED=${seed})`
+      `heap ${count(heap.megabytes)} MB, ${count(heap.perMinute ?? NaN)} more per minute (POOLKIT_SEED=${seed})`
   )
   for (const probe of outcome.probes.times) console.log(`soak: ${line(probe)}`)
   const file = process.env["POOLKIT_FIGURES"]
