@@ -6,6 +6,7 @@
  * of the one before.
  */
 import * as Effect from "effect/Effect"
+import type { Scope } from "effect/Scope"
 import type { Case, Contestant, Figures, Run } from "./subject.ts"
 
 export interface Settings {
@@ -32,7 +33,7 @@ interface Entrant {
 export const measure = (
   { batch = 1, contestants, operations }: Case,
   settings: Settings
-): Effect.Effect<ReadonlyArray<Measured>, unknown> =>
+): Effect.Effect<ReadonlyArray<Measured>, unknown, Scope> =>
   Effect.gen(function* () {
     const entrants: Array<Entrant> = []
     for (const contestant of contestants) {
@@ -52,7 +53,7 @@ export const measure = (
       operations,
       rounds
     }))
-  }).pipe(Effect.scoped)
+  })
 
 /** Warm-up takes as long as so many samples: the first thousands of HTTP requests run at a third of the speed. */
 const warmUp = 4

@@ -3,6 +3,7 @@
  * compiled code nor memory: `runCase.ts <subject file> <case> <settings> [contestants]`.
  */
 import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
 import { measure, type Settings } from "./measure.ts"
 import type { Subject } from "./subject.ts"
 
@@ -12,5 +13,12 @@ const chosen = subject.cases.find((one) => one.name === name)
 if (chosen === undefined) throw new Error(`${file} has no case ${name}`)
 const wanted = names === undefined ? undefined : (JSON.parse(names) as ReadonlyArray<string>)
 const contestants = chosen.contestants.filter(({ name }) => wanted === undefined || wanted.includes(name))
-process.send?.(await Effect.runPromise(measure({ ...chosen, contestants }, JSON.parse(settings) as Settings)))
-process.disconnect?.()
+const measured = await Effect.runPromise(
+  Effect.provideService(
+    measure({ ...chosen, contestants }, JSON.parse(settings) as Settings),
+    Scope.Scope,
+    // Never closed: pools of a hundred thousand keys take longer to close than to measure.
+    Scope.makeUnsafe()
+  )
+)
+process.send?.(measured, () => process.exit())
