@@ -277,6 +277,22 @@ describe("ConnectionLimit", () => {
       })
     )
 
+    it.effect("pools of one process leave each other's idle connections alone while the fleet has slots", () =>
+      Effect.gen(function* () {
+        const { start } = yield* fleet(3)
+        const a = yield* start()
+        const peer = TestConnector.makeUnsafe()
+        const pool = yield* CachePool.make({ ...peer.options, limit: a.limit })
+        for (const borrower of yield* borrowMany(a.pool, 2)) yield* borrower.leave
+        const callers = yield* borrowMany(pool, 1)
+        yield* talk
+        assert.deepStrictEqual([has(callers), a.peer.live(), peer.live()], [1, 2, 1])
+        callers.push(...(yield* borrowMany(pool, 2)))
+        yield* talk
+        assert.deepStrictEqual([has(callers), a.peer.live(), peer.live()], [3, 0, 3])
+      })
+    )
+
     it.effect("shared pools get slots too", () =>
       Effect.gen(function* () {
         const { start } = yield* fleet(2)

@@ -132,6 +132,12 @@ export class StoredLimit extends MemoryLimit implements StoredConnectionLimit {
     return this.used < this.slots
   }
 
+  /** Another pool of this process closes nothing while the fleet may have a slot. */
+  override reclaim(share: Parameters<MemoryLimit["reclaim"]>[0]): boolean {
+    if (this.lease === "held" && !this.refused.wanted) return false
+    return super.reclaim(share)
+  }
+
   override missed(): void {
     this.ring()
   }
