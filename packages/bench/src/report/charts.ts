@@ -24,6 +24,7 @@ const palette = [
   "#3a86ff"
 ]
 const ink = "#24292f"
+const fontFamily = "system-ui, sans-serif"
 const width = 900
 
 /** Whether a contestant is PoolKit; all others are drawn in grey. */
@@ -34,7 +35,7 @@ const render = (height: number, option: echarts.EChartsCoreOption): string => {
   chart.setOption({
     animation: false,
     backgroundColor: "#ffffff",
-    textStyle: { fontFamily: "system-ui, sans-serif", color: ink },
+    textStyle: { fontFamily, color: ink },
     ...option
   })
   const svg = chart.renderToSVGString()
@@ -110,15 +111,7 @@ const bars = (chart: Chart, cases: ReadonlyArray<CaseResult>): string => {
         barWidth: 13,
         data: rows.map(({ name, summary }) => ({
           value: summary.median,
-          itemStyle: { color: isOurs(name) ? ours : others },
-          label: {
-            show: true,
-            position: "right",
-            distance: 8,
-            fontSize: 10,
-            color: ink,
-            formatter: number(summary.median)
-          }
+          itemStyle: { color: isOurs(name) ? ours : others }
         }))
       },
       whiskers(rows, index)
@@ -126,19 +119,29 @@ const bars = (chart: Chart, cases: ReadonlyArray<CaseResult>): string => {
   })
 }
 
-/** The middle half of the rounds, as a line over the end of each bar. */
+interface Api {
+  readonly value: (dimension: number) => number
+  readonly coord: (at: ReadonlyArray<number>) => [number, number]
+}
+
+/** The middle half of the rounds as a line over the end of each bar, and the median beside it. */
 const whiskers = (rows: ReadonlyArray<Row>, index: number) => ({
   type: "custom",
   xAxisIndex: index,
   yAxisIndex: index,
   data: rows.map(({ summary }, row) => [summary.low, summary.high, row]),
-  renderItem: (
-    _: unknown,
-    api: { value: (n: number) => number; coord: (at: ReadonlyArray<number>) => [number, number] }
-  ) => {
-    const [x1, y] = api.coord([api.value(0), api.value(2)])
-    const [x2] = api.coord([api.value(1), api.value(2)])
-    return { type: "line", shape: { x1, y1: y, x2, y2: y }, style: { stroke: ink, lineWidth: 1.5 } }
+  renderItem: (_: unknown, api: Api) => {
+    const row = api.value(2)
+    const [x1, y] = api.coord([api.value(0), row])
+    const [x2] = api.coord([api.value(1), row])
+    const text = number(rows[row]!.summary.median)
+    return {
+      type: "group",
+      children: [
+        { type: "line", shape: { x1, y1: y, x2, y2: y }, style: { stroke: ink, lineWidth: 1.5 } },
+        { type: "text", x: x2 + 6, y, style: { text, fontSize: 10, fontFamily, fill: ink, verticalAlign: "middle" } }
+      ]
+    }
   }
 })
 

@@ -35,7 +35,10 @@ export const writePage = async (): Promise<void> => {
     all.push({ name, subject: await loadSubject(name), result: JSON.parse(readFileSync(file, "utf8")) as Result })
   }
   const judged = all.map(({ name, result, subject }) => ({ name, subject, targets: judge(subject, result) }))
-  writeFileSync(new URL("targets.svg", results), overview(judged.flatMap(({ targets }) => targets.map(markOf))))
+  writeFileSync(
+    new URL("targets.svg", results),
+    overview(judged.flatMap(({ name, targets }) => targets.map((one) => markOf(Number(name.slice(0, 2)), one))))
+  )
   writeFileSync(
     page,
     [
@@ -95,9 +98,14 @@ const targetTable = (targets: ReadonlyArray<Judged>): string =>
     })
   )
 
-const markOf = ({ found, target, verdict }: Judged): Mark => {
+const markOf = (section: number, { found, target, verdict }: Judged): Mark => {
   const share = (value: number) => (target.better === "higher" ? target.must / value : value / target.must)
-  return { label: target.what, found: share(Math.max(found.median, 0)), aim: share(target.aim), verdict }
+  return {
+    label: `${section}. ${target.what}`,
+    found: share(Math.max(found.median, 0)),
+    aim: share(target.aim),
+    verdict
+  }
 }
 
 // -----------------------------------------------------------------------------

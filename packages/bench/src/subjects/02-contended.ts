@@ -56,7 +56,7 @@ const contestants = (borrowers: number, hold: Hold): ReadonlyArray<Contestant> =
 const holds: ReadonlyArray<Hold> = ["microtask", "tick", "1 ms"]
 const nameOf = (fibers: number, hold: Hold) => `${fibers.toLocaleString("en")} borrowers, ${hold}`
 
-const cases: ReadonlyArray<Case> = [64, 1000].flatMap((fibers) =>
+const turns: ReadonlyArray<Case> = [64, 1000].flatMap((fibers) =>
   holds.map((hold) => ({
     name: nameOf(fibers, hold),
     batch: fibers,
@@ -64,6 +64,32 @@ const cases: ReadonlyArray<Case> = [64, 1000].flatMap((fibers) =>
     ...(hold === "1 ms" ? { slow: true } : {})
   }))
 )
+
+/** The longest time that no timer could run while so many operations were done. */
+const withGap = (contestant: Contestant): Contestant => ({
+  ...contestant,
+  open: Effect.map(contestant.open, (run) => async (operations) => {
+    let last = performance.now()
+    let gap = 0
+    const look = () => {
+      const now = performance.now()
+      gap = Math.max(gap, now - last)
+      last = now
+    }
+    const timer = setInterval(look, 1)
+    await run(operations)
+    look()
+    clearInterval(timer)
+    return { gap }
+  })
+})
+
+const gaps: Case = {
+  name: "longest gap: 1,000 borrowers, microtask",
+  batch: 1000,
+  operations: 100_000,
+  contestants: contestants(1000, "microtask").map(withGap)
+}
 
 const targets: ReadonlyArray<Target> = [64, 1000].flatMap((fibers) =>
   (["microtask", "tick"] as const).flatMap((hold): ReadonlyArray<Target> => {
@@ -93,12 +119,14 @@ const subject: Subject = {
   about:
     "Pools of 8 connections shared by 64 and by 1,000 borrowers, each of which borrows, holds for a microtask, a turn of " +
     "the event loop or a timer of 1 ms, returns, and starts again. Borrowers are fibers for PoolKit and Effect and async functions for the others. " +
-    "Where they hold for 1 ms the pool is not what takes the time: look at the CPU.",
-  cases,
+    "Where they hold for 1 ms the pool is not what takes the time: look at the CPU. The longest gap is the longest time in which no timer and no " +
+    "socket got its turn while 100,000 were served.",
+  cases: [...turns, gaps],
   baseline: "CachePool.use",
   columns: [
     { figure: "time", title: "ns each" },
-    { figure: "cpu", title: "CPU ns each" }
+    { figure: "cpu", title: "CPU ns each" },
+    { figure: "gap", title: "longest gap, ms" }
   ],
   targets,
   charts: [
@@ -108,6 +136,13 @@ const subject: Subject = {
       figure: "time",
       unit: "ns",
       cases: targets.filter((_, index) => index % 2 === 0).map(({ of }) => of[0])
+    },
+    {
+      title: "The longest time without a turn of the event loop",
+      kind: "bars",
+      figure: "gap",
+      unit: "ms",
+      cases: [gaps.name]
     }
   ]
 }
