@@ -165,6 +165,15 @@ class Exchange implements HttpExchange {
   }
 }
 
+/** As connections do that are at their limit: whoever borrowed one did not wait for the end of an answer. */
+const refuse = (request: HttpRequest, onEnd: () => void): HttpExchange => {
+  onEnd()
+  return {
+    response: Effect.fail(failure(request, new ConnectionLost({ code: "AT_CAPACITY" }), "none", false)),
+    cancel: () => {}
+  }
+}
+
 export class LabConnection implements HttpConnection {
   readonly protocol: string
   readonly conn: Conn
@@ -185,9 +194,8 @@ export class LabConnection implements HttpConnection {
   readonly watch = (signals: Signals): (() => void) => this.options.watch!(this.conn, signals) ?? (() => {})
 
   readonly send = (request: HttpRequest, _: Context.Context<never>, onEnd: () => void = () => {}): HttpExchange => {
+    if (this.active >= this.concurrency()) return refuse(request, onEnd)
     this.active++
-    const most = this.protocol === "h2" ? this.server.bench!.controls.most : 1
-    if (this.active > most) this.server.wrongs.push(`${this.active} requests at once over ${this.protocol}`)
     return new Exchange(this, request, onEnd)
   }
 
