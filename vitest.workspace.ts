@@ -19,7 +19,7 @@ export default defineConfig({
     passWithNoTests: slow,
     reporters: [
       "default",
-      ...(report === undefined ? [] : [["json", { outputFile: report }] as const]),
+      ...(report === undefined ? [] : [["json", { outputFile: report }] satisfies [string, object]]),
       ...(figures === undefined ? [] : [new URL("scripts/reliability/collect.ts", import.meta.url).pathname])
     ],
     projects: packages.map((name) => ({

@@ -108,6 +108,12 @@ export interface HttpConnection {
  * The response belongs to the current scope, which drops what is left of its
  * body. Nothing is sent again.
  *
+ * **Gotchas**
+ *
+ * Over a connection that is borrowed from a pool and shared, keep the loan until
+ * the body has ended: what is drained in the background still takes a place.
+ * `HttpRequest.execute` does.
+ *
  * @see `HttpRequest.execute` for pools
  * @category running
  * @since 0.1.0
