@@ -442,7 +442,7 @@ describe("ConnectionLimit", () => {
 
     it.effect("an outage of 0.3 of the lease costs no connection, whenever it begins and whatever it is", () =>
       Effect.gen(function* () {
-        for (const state of ["down", "hang", "deaf"] as const) {
+        for (const state of ["down", "hang", "deaf", "die"] as const) {
           for (let begin = 0; begin < 4_000; begin += 250) {
             const { start } = yield* fleet(2)
             const a = yield* start()

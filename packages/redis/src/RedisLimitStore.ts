@@ -109,10 +109,21 @@ export const layerStoreNodeRedis = (
     })
     return layerStoreRedis(options).pipe(
       Layer.tap(() => Effect.sync(() => (built = true))),
-      Layer.provide(redis),
+      Layer.provide(Layer.provideMerge(hangUp, redis)),
       Layer.catch(({ cause }) => failing(unusable(url, cause)))
     )
   })
+
+/** Closing in good order waits for answers, so a Redis that hangs would keep a program from ending. */
+const hangUp: Layer.Layer<never, never, NodeRedis.NodeRedis> = Layer.effectDiscard(
+  Effect.flatMap(NodeRedis.NodeRedis, ({ client }) =>
+    Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        if (client.isOpen) client.destroy()
+      })
+    )
+  )
+)
 
 const unusable = (url: string, cause: unknown): ConnectionLimit.ConnectionLimitStoreError =>
   new ConnectionLimit.ConnectionLimitStoreError({

@@ -275,6 +275,26 @@ describe.skipIf(missing("redis-server"))("RedisLimitStore", () => {
     )
   })
 
+  it.live("a program that is interrupted while Redis hangs ends after a sixth of the lease", () =>
+    Effect.gen(function* () {
+      const server = yield* redis()
+      const program = Effect.gen(function* () {
+        const { pool } = yield* start({ url: server.url }, { leaseTime: "600 millis" })
+        yield* pool.use(() => Effect.void)
+        return yield* Effect.never
+      })
+      const fiber = yield* Effect.forkChild(quietly(Effect.scoped(program)))
+      // A connection that is being opened could not be given up.
+      const subscribed = Effect.map(ask(server.port, "PUBSUB CHANNELS"), (answer) => answer.startsWith("*1"))
+      yield* Effect.repeat(subscribed, { until: (yes) => yes })
+      yield* server.pause
+      yield* Effect.sleep(500)
+      const from = performance.now()
+      yield* Fiber.interrupt(fiber)
+      assert.isBelow(performance.now() - from, 1_000)
+    })
+  )
+
   it.live("works with a Redis client of the program's own", () =>
     Effect.gen(function* () {
       const server = yield* redis()

@@ -36,7 +36,7 @@ export const makeStoredLimit = (
       Effect.timeoutOrElse(store.exchange(claim), {
         duration: timeout,
         orElse: () => Effect.fail(noAnswer(settings.key, timeout))
-      })
+      }).pipe(Effect.catchDefect((defect) => Effect.fail(broken(settings.key, defect))))
     const exchange = Effect.suspend(() => {
       const sentAt = monotonic(clock)
       const claim = limit.begin()
@@ -101,6 +101,12 @@ const newMember: Effect.Effect<string> = Effect.map(
 const noAnswer = (key: string, after: Duration.Duration): ConnectionLimitStoreError =>
   new ConnectionLimitStoreError({
     message: `connection limit ${JSON.stringify(key)}: the store did not answer within ${Duration.format(after)}`
+  })
+
+const broken = (key: string, defect: unknown): ConnectionLimitStoreError =>
+  new ConnectionLimitStoreError({
+    message: `connection limit ${JSON.stringify(key)}: the store died: ${String(defect)}`,
+    cause: defect
   })
 
 const log = (key: string, event: StoredLimitEvent): Effect.Effect<void> => {

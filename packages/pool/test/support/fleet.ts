@@ -13,8 +13,8 @@ import * as TestConnector from "../../src/testing/TestConnector.ts"
 
 type Store = ConnectionLimit.ConnectionLimitStore["Service"]
 
-/** `down`: refuses at once. `hang`: hears nothing. `deaf`: what is said arrives, the answers do not. */
-export type LineState = "up" | "down" | "hang" | "deaf"
+/** `down`: refuses at once. `die`: has a defect. `hang`: hears nothing. `deaf`: what is said arrives, the answers do not. */
+export type LineState = "up" | "down" | "hang" | "deaf" | "die"
 
 export interface Line {
   readonly store: Store
@@ -50,6 +50,7 @@ export const lineTo = (store: Store): Line => {
           claims.push(claim)
           if (state === "down") return Effect.fail(new ConnectionLimit.ConnectionLimitStoreError({ message: "down" }))
           if (state === "hang") return Effect.never
+          if (state === "die") return Effect.die(new Error("a bug"))
           if (state === "deaf") return Effect.andThen(store.exchange(claim), Effect.never)
           return held === undefined
             ? store.exchange(claim)
