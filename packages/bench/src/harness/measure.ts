@@ -3,16 +3,21 @@
  *
  * Times on a shared machine mean little, ratios within one round mean
  * something; and whoever came first in every round would always find the caches
- * of the one before.
+ * of the one before. Each contestant has a process to itself, for compiled code
+ * and garbage are shared within one: who else took part would decide what is found.
  */
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
-import type { Case, Contestant, Figures, Run } from "./subject.ts"
+import type { ChildProcess } from "node:child_process"
+import { ask, start } from "./children.ts"
+import type { Case, Figures } from "./subject.ts"
 
 export interface Settings {
   readonly rounds: number
   /** What one sample should take, in milliseconds. */
   readonly sampleTime: number
+  /** CPU time before the first sample, in milliseconds. */
+  readonly warmUp: number
 }
 
 export interface Measured {
@@ -22,75 +27,55 @@ export interface Measured {
   readonly rounds: ReadonlyArray<Figures>
 }
 
-interface Entrant {
-  readonly contestant: Contestant
-  readonly run: Run
+/** What a contestant's process is told. */
+export interface Task {
+  /** URL of the subject's module. */
+  readonly subject: string
+  readonly case: string
+  readonly contestant: string
+  readonly settings: Settings
+}
+
+/** What it answers once it is warm. */
+export interface Ready {
   readonly operations: number
+  readonly setup: string | undefined
+}
+
+interface Entrant extends Ready {
+  readonly contestant: string
+  readonly child: ChildProcess
   readonly rounds: Array<Figures>
 }
 
-/** Measures one case. Everybody is open before the first round. */
+const runner = new URL("./runContestant.ts", import.meta.url)
+
+const enter = (task: Task): Effect.Effect<Entrant, Error, Scope> =>
+  Effect.map(start<Ready>(runner, [JSON.stringify(task)]), ({ child, message }) => ({
+    ...message,
+    contestant: task.contestant,
+    child,
+    rounds: []
+  }))
+
+const takeSample = ({ child, rounds }: Entrant) =>
+  Effect.map(ask<Figures>(child, "sample"), (figures) => void rounds.push(figures))
+
+/** Measures some contestants of a case. Everybody is warm before the first round. */
 export const measure = (
-  { batch = 1, contestants, operations }: Case,
+  subject: URL,
+  { name, together = false }: Case,
+  contestants: ReadonlyArray<string>,
   settings: Settings
-): Effect.Effect<ReadonlyArray<Measured>, unknown, Scope> =>
+): Effect.Effect<ReadonlyArray<Measured>, Error> =>
   Effect.gen(function* () {
     const entrants: Array<Entrant> = []
     for (const contestant of contestants) {
-      const run = yield* contestant.open
-      const chosen = operations ?? (yield* calibrate(run, batch, settings.sampleTime))
-      entrants.push({ contestant, run, operations: chosen, rounds: [] })
+      entrants.push(yield* enter({ subject: subject.href, case: name, contestant, settings }))
     }
     for (let round = 0; round < settings.rounds; round++) {
-      for (let place = 0; place < entrants.length; place++) {
-        const { operations, rounds, run } = entrants[(round + place) % entrants.length]!
-        rounds.push(yield* sample(run, operations))
-      }
+      const turns = entrants.map((_, place) => entrants[(round + place) % entrants.length]!)
+      yield* Effect.forEach(turns, takeSample, { concurrency: together ? "unbounded" : 1, discard: true })
     }
-    return entrants.map(({ contestant, operations, rounds }) => ({
-      contestant: contestant.name,
-      setup: contestant.setup,
-      operations,
-      rounds
-    }))
-  })
-
-/** Warm-up takes as long as so many samples: the first thousands of HTTP requests run at a third of the speed. */
-const warmUp = 4
-
-/** Finds how many operations fill a sample, and warms up. */
-const calibrate = (run: Run, batch: number, sampleTime: number): Effect.Effect<number> =>
-  Effect.gen(function* () {
-    const end = performance.now() + warmUp * sampleTime
-    let batches = 1
-    let best = Infinity
-    do {
-      const { time } = yield* sample(run, batches * batch)
-      best = Math.min(best, time!)
-      const fitting = Math.max(1, Math.round((sampleTime * 1e6) / best / batch))
-      batches = Math.min(batches * 4, fitting)
-    } while (performance.now() < end)
-    return batches * batch
-  })
-
-/**
- * Collects young garbage first, so that nobody pays for the one before. A full
- * collection would forget the hidden classes of objects of which none is alive,
- * and compiled code with them: contended checkout took half as long again.
- */
-const sample = (run: Run, operations: number): Effect.Effect<Figures> =>
-  Effect.promise(async () => {
-    globalThis.gc?.({ type: "minor" })
-    const cpuBefore = process.cpuUsage()
-    const start = performance.now()
-    const own = await run(operations)
-    const elapsed = performance.now() - start
-    const cpu = process.cpuUsage(cpuBefore)
-    return {
-      time: (elapsed * 1e6) / operations,
-      cpu: ((cpu.user + cpu.system) * 1e3) / operations,
-      rate: (operations * 1e3) / elapsed,
-      ms: elapsed / operations,
-      ...own
-    }
-  })
+    return entrants.map(({ contestant, operations, rounds, setup }) => ({ contestant, setup, operations, rounds }))
+  }).pipe(Effect.scoped)

@@ -18,9 +18,9 @@ const holder = holders[name]!
 
 /** What is left when nobody needs it any more. */
 const settled = async () => {
-  for (let i = 0; i < 4; i++) {
+  for (let i = 0; i < 3; i++) {
     globalThis.gc?.()
-    await sleep(30)
+    await sleep(20)
   }
   return process.memoryUsage()
 }

@@ -27,32 +27,25 @@ export interface Client {
   readonly open: (server: HttpServer, situation: Situation) => Effect.Effect<Send, unknown, Scope>
 }
 
-/** One server for all contestants of a case. */
-export const contestantsOf = (clients: ReadonlyArray<Client>, situation: Situation): ReadonlyArray<Contestant> => {
-  let started: HttpServer | undefined
-  const server = Effect.suspend(() =>
-    started === undefined
-      ? Effect.tap(startHttpServer(situation.version, situation.tls), (one) => Effect.sync(() => (started = one)))
-      : Effect.succeed(started)
-  )
-  return clients.map(({ name, open, setup }) => ({
+export const contestantsOf = (clients: ReadonlyArray<Client>, situation: Situation): ReadonlyArray<Contestant> =>
+  clients.map(({ name, open, setup }) => ({
     name,
     setup,
-    open: Effect.map(
-      Effect.flatMap(server, (server) => open(server, situation)),
-      (send) => async (operations) => {
+    open: startHttpServer(situation.version, situation.tls).pipe(
+      Effect.flatMap((server) => open(server, situation)),
+      Effect.map((send) => async (operations) => {
         const latencies = Hdr.build({ numberOfSignificantValueDigits: 3, highestTrackableValue: 60_000_000 })
         const check = ({ byteLength }: { readonly byteLength: number }, start: number) => {
-          if (byteLength !== situation.size)
+          if (byteLength !== situation.size) {
             throw new Error(`${name}: ${byteLength} bytes instead of ${situation.size}`)
+          }
           latencies.recordValue(Math.round((performance.now() - start) * 1000))
         }
         await run(send, situation.concurrency, operations, check)
         return { p50: latencies.getValueAtPercentile(50), p99: latencies.getValueAtPercentile(99) } satisfies Figures
-      }
+      })
     )
   }))
-}
 
 const run = (
   send: Send,

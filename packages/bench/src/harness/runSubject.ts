@@ -1,9 +1,8 @@
 /**
- * Measures a subject, one process per case.
+ * Measures a subject, case by case.
  */
 import * as Effect from "effect/Effect"
-import { start } from "./children.ts"
-import type { Measured, Settings } from "./measure.ts"
+import { type Measured, measure, type Settings } from "./measure.ts"
 import { type CaseResult, machine, type Result, versions } from "./result.ts"
 import { loadSubject, subjectFile } from "./subjects.ts"
 
@@ -12,26 +11,27 @@ export interface RunOptions {
   readonly onCase?: (result: CaseResult) => void
 }
 
-const runner = new URL("./runCase.ts", import.meta.url)
-
 /** Measures one case, or some contestants of it. */
 export const runCase = (
   subject: string,
   name: string,
   settings: Settings,
   contestants?: ReadonlyArray<string>
-): Effect.Effect<ReadonlyArray<Measured>, Error> => {
-  const args = [subjectFile(subject).href, name, JSON.stringify(settings)]
-  if (contestants !== undefined) args.push(JSON.stringify(contestants))
-  return Effect.map(Effect.scoped(start<ReadonlyArray<Measured>>(runner, args)), ({ message }) => message)
-}
+): Effect.Effect<ReadonlyArray<Measured>, Error> =>
+  Effect.gen(function* () {
+    const { cases } = yield* Effect.promise(() => loadSubject(subject))
+    const chosen = cases.find((one) => one.name === name)
+    if (chosen === undefined) return yield* Effect.die(new Error(`${subject} has no case ${name}`))
+    const all = chosen.contestants.map(({ name }) => name)
+    return yield* measure(subjectFile(subject), chosen, contestants ?? all, settings)
+  })
 
 export const runSubject = (name: string, { onCase, quick }: RunOptions): Effect.Effect<Result, Error> =>
   Effect.gen(function* () {
     const subject = yield* Effect.promise(() => loadSubject(name))
     const settings: Settings = quick
-      ? { rounds: 3, sampleTime: 40 }
-      : { rounds: subject.rounds ?? 7, sampleTime: subject.sampleTime ?? 150 }
+      ? { rounds: 3, sampleTime: 40, warmUp: 200 }
+      : { rounds: subject.rounds ?? 7, sampleTime: subject.sampleTime ?? 80, warmUp: subject.warmUp ?? 300 }
     const before = { date: new Date().toISOString(), machine: machine(), versions: versions() }
     const started = performance.now()
     const cases: Array<CaseResult> = []

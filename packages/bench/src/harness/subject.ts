@@ -30,6 +30,8 @@ export interface Case {
   readonly operations?: number
   /** Operations come in multiples of this, such as the number of borrowers. Default 1. */
   readonly batch?: number
+  /** All contestants take their samples at once: for those that wait more than they work. */
+  readonly together?: boolean
   /** Left out of quick runs. */
   readonly slow?: boolean
 }
@@ -92,6 +94,8 @@ export interface Subject {
   readonly charts: ReadonlyArray<Chart>
   /** Default 7. */
   readonly rounds?: number
-  /** What one sample should take, in milliseconds. Default 150. */
+  /** What one sample should take, in milliseconds. Default 80. */
   readonly sampleTime?: number
+  /** CPU time before the first sample, in milliseconds. Default 300. */
+  readonly warmUp?: number
 }

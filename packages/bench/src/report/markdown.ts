@@ -70,9 +70,10 @@ const introduction = (all: ReadonlyArray<Measured>): string => {
 This page is made by \`pnpm bench\` and says nothing that was not measured. \`pnpm bench <subject>\`, such as \`pnpm bench checkout\`,
 repeats one; \`--quick\` takes seconds, prints, and writes nothing. \`packages/bench/results\` has every round as JSON.
 
-Contestants of a case run in one process, in turns (A B C, B C A, …), servers in another. Figures are medians of the rounds, with the
-middle half of them in brackets. Ratios compare round with round, because what slows a machine down slows neighbours down alike;
-absolute times are those of this machine. Every contestant is set up as well as it honestly can be; each section says how.
+Contestants of a case are measured in turns (A B C, B C A, …), each warm and in a process of its own, as servers are. Figures are medians
+of the rounds, with the middle half of them in brackets. Ratios compare round with round, because what slows a machine down slows
+neighbours down alike; absolute times are those of this machine. CPU is that of the whole process, garbage collection included. Every
+contestant is set up as well as it honestly can be; each section says how.
 
 - Machine: ${[...machines].join("; ")}
 - Versions: ${versions.join(", ")}

@@ -146,8 +146,7 @@ const subject: Subject = {
     figure,
     unit: "ns per waiter",
     x: "waiters"
-  })),
-  sampleTime: 150
+  }))
 }
 
 export default subject

@@ -183,12 +183,13 @@ const subject: Subject = {
   about:
     `${workers} workers send requests of ${workTime} ms over a pool of up to ${size}, and try again ${pause} ms after one failed. After ` +
     `${before / 1000} s the service goes down for ${outage / 1000} s: open connections are lost, connects are refused after 1 ms. How often did the pool try to connect, ` +
-    `how long after its return was the first request served, and when was the rate of requests 90 % of what it had been? At most ${after / 1000} s.`,
+    `how long after its return was the first request served, and when was the rate of requests 90 % of what it had been? At most ${after / 1000} s. All are down at the same time.`,
   cases: [
     {
       name: "all addresses down",
       operations: 1,
       slow: true,
+      together: true,
       contestants: [
         contestant("CachePool", "one address, default backoff: 100 ms to 5 s", cache),
         contestant("BalancePool", "three addresses, default `setAside`: 100 ms to 5 s", balance),
@@ -210,8 +211,7 @@ const subject: Subject = {
   charts: [
     { title: "Connects per second while all is down", kind: "bars", figure: "perSecond", unit: "1/s", log: true },
     { title: "From the service's return to the usual rate", kind: "bars", figure: "recovered", unit: "ms" }
-  ],
-  rounds: 3
+  ]
 }
 
 export default subject

@@ -79,14 +79,9 @@ const openPool = (n: number) =>
 /** Goes through all origins, which have a connection each, again and again. */
 const origins = (n: number): ReadonlyArray<Contestant> => {
   const urls = Array.from({ length: n }, (_, i) => `https://host-${i}.test/`)
-  // One pool for both: a hundred thousand origins need gigabytes.
-  let made: Effect.Success<ReturnType<typeof openPool>> | undefined
-  const shared = Effect.suspend(() =>
-    made === undefined ? Effect.tap(openPool(n), (pool) => Effect.sync(() => (made = pool))) : Effect.succeed(made)
-  )
   const over = (originOf: (i: number) => Origin.Origin) =>
     Effect.gen(function* () {
-      const pool = yield* shared
+      const pool = yield* openPool(n)
       let at = 0
       const one = () => pool.use(originOf(at++ % n), body)
       yield* inFibers(1, n, one)
@@ -183,8 +178,7 @@ const subject: Subject = {
     chart("idle connections", "Borrowing, with idle connections"),
     chart("origins", "Borrowing, with origins"),
     chart("addresses", "Opening and closing, with addresses")
-  ],
-  sampleTime: 100
+  ]
 }
 
 export default subject
