@@ -41,17 +41,18 @@ const plans: ReadonlyArray<Plan> = [
   { name: "wild TLS", url: "https://localhost:2", healthy: false, callers: 6, protocols: ["h2", "http/1.1"] }
 ]
 
-const limits = { headersTimeout: 2_000, bodyTimeout: 2_000 }
+/** So long that a server without a processor does not fail what is healthy. */
+const limits = { headersTimeout: 3_000, bodyTimeout: 3_000 }
 
 export const poolOptions: HttpPool.HttpPoolOptions = {
   maxSizePerOrigin: 16,
   maxSharedPerOrigin: 4,
-  waitTimeout: "5 seconds",
+  waitTimeout: "10 seconds",
   connectTimeout: "1 second",
   idleTimeToLive: "2 seconds",
   maxLifetime: "10 seconds",
   http1: limits,
-  http2: { ...limits, pingInterval: 1_000, pingTimeout: 1_000 }
+  http2: { ...limits, pingInterval: 1_000, pingTimeout: 2_000 }
 }
 
 /** Any of its addresses, at least one, and perhaps one that does not answer. */
