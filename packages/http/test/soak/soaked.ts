@@ -80,7 +80,7 @@ const tell = (outcome: Outcome, seed: number): void => {
     `soak: ${seconds} s, ${count(requests)} requests, ${count(total)} faults, ${count(created)} connections: ` +
       `${count(sum("answered"))} answered, ${count(sum("failed"))} failed, ${count(sum("abandoned"))} abandoned, ` +
       `${audit.repeated.length} repeated, ${outcome.leaks.length} leaks, slowest ${count(slowest)} ms, ` +
-      `heap ${count(heap.megabytes)} MB, ${count(heap.perMinute ?? NaN)} more per minute (POOLKIT_SEED=${seed})`
+      `heap ${count(heap.megabytes)} MB, ${heap.perMinute === undefined ? "?" : count(heap.perMinute)} more per minute (POOLKIT_SEED=${seed})`
   )
   for (const probe of outcome.probes.times) console.log(`soak: ${line(probe)}`)
   const file = process.env["POOLKIT_FIGURES"]
