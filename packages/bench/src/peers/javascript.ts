@@ -48,8 +48,7 @@ const opened = <Pool>(
 
 export const generic: JavaScriptPool = {
   name: "generic-pool",
-  setup:
-    "`max` and `min` the pool's size, the most recently used first; no eviction, no acquire timeout; `release` not awaited",
+  setup: "`max` the pool's size, `fifo: false`; no eviction, no acquire timeout; `release` not awaited",
   open: (size, create = createItem) =>
     opened(
       () => genericPool.createPool({ create, destroy: async () => {} }, { max: size, min: 0, fifo: false }),

@@ -163,7 +163,6 @@ const lines = (chart: Chart, subject: Subject, cases: ReadonlyArray<CaseResult>)
     },
     yAxis: {
       type: "log",
-      name: chart.unit,
       axisLabel: { color: ink, formatter: (value: number) => number(value) },
       splitLine: { lineStyle: { color: "#eceff1" } }
     },

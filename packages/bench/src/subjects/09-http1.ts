@@ -102,7 +102,8 @@ const subject: Subject = {
     }
   ],
   // The first thousands of requests run at a third of the speed.
-  warmUp: 700
+  sampleTime: 60,
+  warmUp: 500
 }
 
 export default subject

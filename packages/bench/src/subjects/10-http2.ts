@@ -74,7 +74,8 @@ const subject: Subject = {
     cases: concurrencies.map((concurrency) => nameOf({ size, concurrency }))
   })),
   // The first thousands of requests run at a third of the speed.
-  warmUp: 700
+  sampleTime: 60,
+  warmUp: 500
 }
 
 export default subject
