@@ -316,11 +316,14 @@ describe("BalancePool", () => {
 
     it.effect("B3 no address gets its second connection before all have a first", () =>
       Effect.gen(function* () {
-        const { pool, list, live } = yield* balance()
-        yield* list("a", "b", "c", "d", "e")
-        for (let i = 1; i <= 5; i++) {
-          yield* borrowMany(pool, 1)
-          assert.deepStrictEqual([Object.keys(live).length, Math.max(...Object.values(live))], [i, 1])
+        // Chance can make one round right.
+        for (let round = 0; round < 20; round++) {
+          const { pool, list, live } = yield* balance()
+          yield* list("a", "b", "c", "d", "e")
+          for (let i = 1; i <= 5; i++) {
+            yield* borrowMany(pool, 1)
+            assert.deepStrictEqual([Object.keys(live).length, Math.max(...Object.values(live))], [i, 1])
+          }
         }
       })
     )
