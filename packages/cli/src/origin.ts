@@ -9,12 +9,13 @@ import type { HttpError } from "@poolkit/http/HttpError"
 import * as HttpPool from "@poolkit/http/HttpPool"
 import * as HttpRequest from "@poolkit/http/HttpRequest"
 import * as PoolOrigin from "@poolkit/http/Origin"
-import type { ConnectionInfo, PoolStats } from "@poolkit/pool/ConnectionPool"
+import type { ConnectionInfo } from "@poolkit/pool/ConnectionPool"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type RequestError, RequestTimeout } from "./errors.ts"
+import type { Levels } from "./progress.ts"
 import { Tally } from "./tally.ts"
 
 /**
@@ -62,7 +63,7 @@ export interface Origin {
   readonly probe: Effect.Effect<void, RequestError>
   /** Sends a GET, reads the whole response and gives its status. */
   readonly request: (path: string) => Effect.Effect<number, RequestError>
-  readonly stats: Effect.Effect<PoolStats>
+  readonly stats: Effect.Effect<Levels>
 }
 
 /**
@@ -139,20 +140,7 @@ const makeOne = (pool: HttpPool.HttpConnections, name: string, options: OriginOp
 }
 
 /** Of an origin that the pool does not know yet, or has forgotten. */
-const none: PoolStats = {
-  idle: 0,
-  used: 0,
-  connecting: 0,
-  closing: 0,
-  pending: 0,
-  borrowers: 0,
-  maxSize: 0,
-  created: 0,
-  closed: 0,
-  reused: 0,
-  failed: 0,
-  timedOut: 0
-}
+const none: Levels = { idle: 0, used: 0, connecting: 0, pending: 0 }
 
 /** Reads a body to its end. Small ones at once, which is quicker; the others must not fill the memory. */
 const read = (response: HttpResponse): Effect.Effect<void, HttpError> =>

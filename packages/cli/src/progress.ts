@@ -24,6 +24,14 @@ export interface Screen {
 }
 
 /**
+ * What is shown of a pool.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Levels = Pick<PoolStats, "idle" | "used" | "connecting" | "pending">
+
+/**
  * An origin to watch.
  *
  * @category models
@@ -32,7 +40,7 @@ export interface Screen {
 export interface Source {
   readonly name: string
   readonly tally: Tally
-  readonly stats: Effect.Effect<PoolStats>
+  readonly stats: Effect.Effect<Levels>
 }
 
 /**
@@ -99,7 +107,7 @@ const makeRate = Effect.gen(function* () {
 
 interface State {
   readonly sources: ReadonlyArray<Source>
-  readonly stats: ReadonlyArray<PoolStats>
+  readonly stats: ReadonlyArray<Levels>
   readonly done: number
   readonly goal: Goal
   readonly perSecond: number
