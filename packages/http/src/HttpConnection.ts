@@ -6,7 +6,9 @@
  */
 import type { Signals } from "@poolkit/pool/ConnectionPool"
 import type * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { HttpError } from "./HttpError.ts"
@@ -106,13 +108,14 @@ export interface HttpConnection {
  * **Details**
  *
  * The response belongs to the current scope, which drops what is left of its
- * body. Nothing is sent again.
+ * body and closes once the connection is free of it: when a small rest has been
+ * read, for at most the connection's `drainTimeout`, or at once if it is reset.
+ * Whoever is interrupted waits for the same. Nothing is sent again.
  *
  * **Gotchas**
  *
- * Over a connection that is borrowed from a pool and shared, keep the loan until
- * the body has ended: what is drained in the background still takes a place.
- * `HttpRequest.execute` does.
+ * Over a connection that is borrowed from a pool, close the scope before the loan
+ * ends: a response that outlives its loan takes a place that the pool lends again.
  *
  * @see `HttpRequest.execute` for pools
  * @category running
@@ -122,4 +125,8 @@ export const request = (
   connection: HttpConnection,
   request: HttpRequest
 ): Effect.Effect<HttpResponse, HttpError, Scope.Scope> =>
-  Effect.uninterruptibleMask((restore) => perform(connection, request, restore, () => {}))
+  Effect.uninterruptibleMask((restore) => {
+    const ended = Deferred.makeUnsafe<void>()
+    const onEnd = () => Deferred.doneUnsafe(ended, Exit.void)
+    return perform(connection, request, restore, onEnd, Deferred.await(ended))
+  })

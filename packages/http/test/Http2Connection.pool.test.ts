@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type * as Http2Connection from "@poolkit/http/Http2Connection"
-import type * as HttpConnection from "@poolkit/http/HttpConnection"
+import * as HttpConnection from "@poolkit/http/HttpConnection"
 import * as HttpRequest from "@poolkit/http/HttpRequest"
 import * as SharedPool from "@poolkit/pool/SharedPool"
 import * as Effect from "effect/Effect"
@@ -67,6 +67,21 @@ describe("Http2Connection", () => {
         })
       )
     }
+
+    it.live("keeps the place of a request whose body is dropped until its rest is off the wire", () =>
+      Effect.gen(function* () {
+        const server = yield* http2Server(oracle, async (stream) => {
+          stream.respond({ "content-length": 1_000 })
+          stream.write("x".repeat(500))
+          await pause(10)
+          stream.end("x".repeat(500))
+        })
+        const pool = yield* poolFor(server, { maxConcurrentStreams: 1, drainTimeout: "5 seconds" })
+        const drop = pool.use((connection) => Effect.scoped(HttpConnection.request(connection, get())))
+        yield* Effect.all([drop, drop, drop], { concurrency: "unbounded" })
+        assert.deepInclude(yield* pool.stats, { created: 1, borrowers: 0 })
+      })
+    )
 
     it.live("never has more streams open than the server allows", () =>
       Effect.gen(function* () {

@@ -30,8 +30,6 @@ interface Case {
   readonly seed: number
 }
 
-const borrowed = "a request over a borrowed connection"
-
 /** Requests are being answered. */
 const answering = ({ bench, http, server }: Lent): Situation => {
   const gate = Deferred.makeUnsafe<void>()
@@ -115,8 +113,6 @@ const runCase = (c: Case): ReadonlyArray<string> => {
     else if (
       Exit.isFailure(exit) &&
       !mayFail &&
-      // What is left of a body comes off the wire when the loan has ended, which a pool cannot see.
-      !(c.operation === borrowed && failedAs(exit, "ConnectionLost")) &&
       !(bench.mayBeClosed && failedAsClosed(exit)) &&
       !(bench.mayBeCrowded && failedWith(exit, "TooManyKeys"))
     )

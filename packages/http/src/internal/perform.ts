@@ -11,13 +11,15 @@ type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, 
  * Sends a request and leaves the rest of the response to the caller's scope.
  * To be called where interruption is off, with the function that turns it on
  * again: between the arrival of the response and the finalizer that drops its
- * body there is no point at which it can get lost.
+ * body there is no point at which it can get lost. Whoever gives a response up
+ * goes on after `settled`.
  */
 export const perform = (
   connection: HttpConnection,
   request: HttpRequest,
   restore: Restore,
-  onEnd: () => void
+  onEnd: () => void,
+  settled: Effect.Effect<void> = Effect.void
 ): Effect.Effect<HttpResponse, HttpError, Scope.Scope> =>
   Effect.flatMap(Effect.context<Scope.Scope>(), (context) => {
     // Not the context: `onEnd` lives as long as the exchange, and a context may lead to a span that knows the response.
@@ -32,7 +34,12 @@ export const perform = (
     })
     return Effect.flatMap(
       Effect.onExit(restore(exchange.response), (exit) =>
-        Exit.isSuccess(exit) ? Effect.void : Effect.sync(() => exchange.cancel())
+        Exit.isSuccess(exit)
+          ? Effect.void
+          : Effect.andThen(
+              Effect.sync(() => exchange.cancel()),
+              settled
+            )
       ),
       (response) => {
         // Most responses have come off the wire as a whole by now.
@@ -40,7 +47,7 @@ export const perform = (
         rest = Scope.forkUnsafe(scope)
         const { discard } = response
         // The fiber may yield before it is added, and the exchange may end then: a closed scope runs it at once.
-        const drop = Effect.suspend(() => (over ? Effect.void : discard))
+        const drop = Effect.suspend(() => (over ? Effect.void : Effect.andThen(discard, settled)))
         return Effect.as(Scope.addFinalizer(rest, drop), response)
       }
     )
