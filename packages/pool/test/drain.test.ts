@@ -247,6 +247,18 @@ for (const kind of kinds) {
         })
       )
 
+      it.effect("A8 A10 leaves no timer where all there is closes at once", () =>
+        Effect.gen(function* () {
+          const { counted, running } = fiberCounter()
+          yield* TestClock.adjust(0)
+          const { peer, pool } = yield* counted(make())
+          yield* once(pool)
+          yield* pool.drain({ deadline: "1 hour" })
+          yield* settle
+          assert.deepStrictEqual([peer.closed(), running()], [[1], 0])
+        })
+      )
+
       it.effect("A8 drains twice at once: both wait for the end", () =>
         Effect.gen(function* () {
           const { pool } = yield* make()

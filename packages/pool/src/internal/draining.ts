@@ -53,11 +53,12 @@ export class Draining {
   }
 
   private begin(after: number): void {
-    if (this.state === "closed") return
     if (this.state === "open") {
       this.state = "draining"
       this.steps.stop()
     }
+    // What there was may have closed by now: nobody would clear the alarm.
+    if (this.state === "closed") return
     // With the default deadline nothing sleeps.
     if (after <= 0) this.steps.closeAll()
     else if (after !== Infinity) this.deadline.set(monotonic(this.clock) + after)
