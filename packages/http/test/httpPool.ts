@@ -4,7 +4,6 @@ import type { HttpConnection, HttpRequest as Request } from "@poolkit/http/HttpC
 import * as HttpRequest from "@poolkit/http/HttpRequest"
 import * as Origin from "@poolkit/http/Origin"
 import type { Any, ConnectionPool } from "@poolkit/pool/ConnectionPool"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Http from "node:http"
 import * as Http2 from "node:http2"
@@ -134,19 +133,23 @@ export const start = (oracle: LeakOracle, options: ServerOptions): Effect.Effect
 /** Answers when it is told to. */
 export const gated = (oracle: LeakOracle, kind: Kind) =>
   Effect.gen(function* () {
-    const gate = Deferred.makeUnsafe<void>()
-    let waiting = 0
+    let open = false
+    const asked: Array<() => void> = []
     const server = yield* start(oracle, {
       kind,
       handler: (_, response) => {
-        waiting++
-        Effect.runFork(Effect.map(Deferred.await(gate), () => response.end("late")))
+        const answer = () => void response.end("late")
+        asked.push(answer)
+        if (open) answer()
       }
     })
     return {
       server,
-      open: Deferred.succeed(gate, undefined),
-      asked: (n: number) => until(Effect.sync(() => waiting === n))
+      open: Effect.sync(() => {
+        open = true
+        for (const answer of asked) answer()
+      }),
+      asked: (n: number) => until(Effect.sync(() => asked.length === n))
     }
   })
 

@@ -1,10 +1,13 @@
 /**
  * Looks after every test whether anything was left behind: connections at
- * either end, handles, timers, errors that nobody caught, loans.
+ * either end, handles, timers, fibers, errors that nobody caught, loans.
+ * Listeners that accumulate show as warnings.
  */
 import type * as ConnectionPool from "@poolkit/pool/ConnectionPool"
 import { afterEach, assert, beforeEach } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as diagnostics from "node:diagnostics_channel"
 import type * as Net from "node:net"
 
@@ -23,9 +26,26 @@ interface Watched {
   readonly clients: Array<Net.Socket>
   readonly incidents: Array<unknown>
   baseline: Map<string, number>
+  fibers: number
 }
 
-const kinds = ["TCPSocketWrap", "PipeWrap", "TLSWrap", "Timeout", "Immediate", "GetAddrInfoReqWrap"]
+/** Fibers that run or wait. Every context is made from the empty one, so that none escapes. */
+let fibers = 0
+;(Context.empty().mapUnsafe as Map<string, unknown>).set(Metric.FiberRuntimeMetrics.key, {
+  recordFiberStart: () => void fibers++,
+  recordFiberEnd: () => void fibers--
+} satisfies Metric.FiberRuntimeMetricsService)
+
+/** Timers of the test. Vitest has its own, which come and go between what this process can tell of all. */
+let timers: Array<NodeJS.Timeout> = []
+const { setTimeout } = globalThis
+globalThis.setTimeout = Object.assign((...args: Parameters<typeof setTimeout>) => {
+  const timer = setTimeout(...args)
+  timers.push(timer)
+  return timer
+}, setTimeout)
+
+const kinds = ["TCPSocketWrap", "PipeWrap", "TLSWrap", "Immediate", "GetAddrInfoReqWrap"]
 
 const resources = () => {
   const counts = new Map<string, number>()
@@ -42,6 +62,9 @@ const leftovers = async (watched: Watched): Promise<ReadonlyArray<string>> => {
     const more = (now.get(kind) ?? 0) - (watched.baseline.get(kind) ?? 0)
     if (more > 0) found.push(`${more} ${kind}`)
   }
+  const ticking = timers.filter((timer) => timer.hasRef() && Reflect.get(timer, "_destroyed") !== true).length
+  if (ticking > 0) found.push(`${ticking} timers`)
+  if (fibers > watched.fibers) found.push(`${fibers - watched.fibers} fibers`)
   for (const pool of watched.pools) {
     const { borrowers, closed, closing, connecting, created, idle, pending, used } = await Effect.runPromise(pool.stats)
     if (idle + used + connecting + closing + pending + borrowers > 0 || created !== closed) {
@@ -68,7 +91,7 @@ const settle = async (look: () => Promise<ReadonlyArray<string>>): Promise<Reado
 
 /** Installs the oracle for all tests of a file. */
 export const leakOracle = (): LeakOracle => {
-  let watched: Watched = { servers: new Map(), pools: [], clients: [], incidents: [], baseline: new Map() }
+  let watched: Watched = { servers: new Map(), pools: [], clients: [], incidents: [], baseline: new Map(), fibers: 0 }
   const onClient = (message: unknown) => {
     watched.clients.push((message as { readonly socket: Net.Socket }).socket)
   }
@@ -76,7 +99,8 @@ export const leakOracle = (): LeakOracle => {
     watched.incidents.push(incident)
   }
   beforeEach(() => {
-    watched = { servers: new Map(), pools: [], clients: [], incidents: [], baseline: resources() }
+    timers = []
+    watched = { servers: new Map(), pools: [], clients: [], incidents: [], baseline: resources(), fibers }
     diagnostics.subscribe("net.client.socket", onClient)
     process.on("warning", onIncident).on("unhandledRejection", onIncident).on("uncaughtException", onIncident)
   })
