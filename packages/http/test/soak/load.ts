@@ -1,24 +1,24 @@
 /** Callers that send one request after the other, and what became of each. */
-import type { HttpConnections } from "@poolkit/http/HttpPool"
-import * as HttpRequest from "@poolkit/http/HttpRequest"
-import * as Origin from "@poolkit/http/Origin"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Inspectable from "effect/Inspectable"
-import { type HttpClient, HttpClientRequest } from "effect/http"
 import * as Result from "effect/Result"
-import * as Stream from "effect/Stream"
 import type { Dice } from "../../../pool/test/support/random.ts"
 import { bodyOf } from "./connection.ts"
 
-/** An origin that callers ask. */
+/** One request. Its path begins with its number. */
+export interface Asked {
+  readonly method: "GET" | "POST"
+  readonly path: string
+}
+
+/** A service that callers ask. */
 export interface Site {
   readonly name: string
-  readonly url: string
-  readonly pool: HttpConnections
-  readonly client: HttpClient.HttpClient
+  /** Asks in one of several ways; undefined where nobody reads the answer. */
+  readonly ask: (request: Asked, dice: Dice) => Effect.Effect<string | undefined, unknown>
   /** Nothing befalls it that could cost a request. */
   readonly healthy: boolean
   readonly callers: number
@@ -49,50 +49,33 @@ export class Load {
   run(site: Site, dice: (caller: number) => Dice): Effect.Effect<void> {
     const tally: Tally = { sent: 0, answered: 0, failed: 0, abandoned: 0, errors: {} }
     this.tallies.set(site.name, tally)
-    const origin = Origin.make(site.url)
-    const callers = Array.from({ length: site.callers }, (_, i) => this.caller(site, origin, tally, dice(i)))
+    const callers = Array.from({ length: site.callers }, (_, i) => this.caller(site, tally, dice(i)))
     return Effect.all(callers, { concurrency: "unbounded", discard: true })
   }
 
-  private caller(site: Site, origin: Origin.Origin, tally: Tally, dice: Dice): Effect.Effect<void> {
+  private caller(site: Site, tally: Tally, dice: Dice): Effect.Effect<void> {
     return Effect.whileLoop({
       while: () => !this.over,
-      body: () => this.request(site, origin, tally, dice),
+      body: () => this.request(site, tally, dice),
       step: () => {}
     })
   }
 
-  private request(site: Site, origin: Origin.Origin, tally: Tally, dice: Dice): Effect.Effect<void> {
-    const way = dice.below(100)
-    const method = dice.below(5) === 0 ? "POST" : "GET"
-    const path = `/${++this.sent}${dice.oneIn(50) ? "/large" : ""}`
-    const request = { method, path, ...(method === "POST" && { body: `body of ${path}` }) }
-    const response = HttpRequest.execute(site.pool, origin, request)
-    const text = Effect.scoped(Effect.flatMap(response, (response) => response.text))
-    const expected = bodyOf(request)
-    const start = performance.now()
-    const settled = (exit: Exit.Exit<string | undefined, unknown>) => {
-      this.slowest = Math.max(this.slowest, performance.now() - start)
-      this.settle(site, tally, exit, expected)
+  private request(site: Site, tally: Tally, dice: Dice): Effect.Effect<void> {
+    const request: Asked = {
+      method: dice.below(5) === 0 ? "POST" : "GET",
+      path: `/${++this.sent}${dice.oneIn(50) ? "/large" : ""}`
     }
+    const asked = site.ask(request, dice)
+    const interrupted = dice.oneIn(25)
+    const exchange = interrupted ? givenUp(asked, dice.below(4)) : Effect.exit(asked)
+    const start = performance.now()
     tally.sent++
-    const read: Effect.Effect<string, unknown> | undefined =
-      way < 80 ? text : way < 88 ? viaClient(site, request) : undefined
-    if (read !== undefined) return Effect.map(Effect.exit(read), settled)
-    if (way < 92)
-      return Effect.map(
-        Effect.exit(
-          Effect.scoped(Effect.flatMap(response, ({ stream }) => Stream.mkString(Stream.decodeText(stream))))
-        ),
-        settled
-      )
-    if (way < 96) return Effect.map(Effect.exit(Effect.scoped(Effect.as(response, undefined))), settled)
-    return Effect.flatMap(Effect.forkChild(text), (fiber) =>
-      Effect.andThen(
-        Effect.sleep(dice.below(4)),
-        Effect.map(Effect.andThen(Fiber.interrupt(fiber), Fiber.await(fiber)), settled)
-      )
-    )
+    return Effect.map(exchange, (exit) => {
+      this.slowest = Math.max(this.slowest, performance.now() - start)
+      if (interrupted && Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) tally.abandoned++
+      else this.settle(site, tally, exit, bodyOf(request))
+    })
   }
 
   private settle(
@@ -107,9 +90,8 @@ export class Load {
       else this.wrong.push(`${expected.slice(0, 30)} got ${exit.value.slice(0, 30)} (${exit.value.length} bytes)`)
       return
     }
-    if (Cause.hasInterruptsOnly(exit.cause)) return void tally.abandoned++
     const error = Cause.findError(exit.cause)
-    // A defect is a flaw of the test or of the library, never an outcome.
+    // A defect, or an interruption by nobody, is a flaw of the test or of the library, never an outcome.
     if (Result.isFailure(error)) return void this.wrong.push(Cause.pretty(exit.cause))
     tally.failed++
     const what = nameOf(error.success)
@@ -122,11 +104,11 @@ export class Load {
   }
 }
 
-const viaClient = ({ client, url }: Site, { body, method, path }: { method: string; path: string; body?: string }) => {
-  const bare = HttpClientRequest.make(method as "GET" | "POST")(url + path)
-  const request = body === undefined ? bare : HttpClientRequest.bodyText(bare, body)
-  return Effect.flatMap(client.execute(request), (response) => response.text)
-}
+/** Interrupts it after some milliseconds, if it is not over by then. */
+const givenUp = <A, E>(asked: Effect.Effect<A, E>, millis: number): Effect.Effect<Exit.Exit<A, E>> =>
+  Effect.flatMap(Effect.forkChild(asked), (fiber) =>
+    Effect.andThen(Effect.sleep(millis), Effect.andThen(Fiber.interrupt(fiber), Fiber.await(fiber)))
+  )
 
 /** What may become of a request whose server is in trouble. */
 const allowed = new Set([
@@ -134,10 +116,12 @@ const allowed = new Set([
   "HttpError/InvalidResponse",
   "HttpError/RequestRefused",
   "HttpError/ResponseTimeout",
+  "LineError",
   "PoolError/WaitTimeout",
   "SocketError/Refused",
   "SocketError/Reset",
-  "SocketError/Timeout"
+  "SocketError/Timeout",
+  "TimeoutError"
 ])
 
 /** The reason of an error, and for Effect's client that of its cause. */

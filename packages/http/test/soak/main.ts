@@ -1,8 +1,8 @@
 /**
- * The program of the soak: `main.ts seconds seed`. Prints what became of it as
- * one line of JSON, and ends by itself if it left nothing behind.
+ * The program of the soak: `main.ts seconds seed [every]`, with a fault `every`
+ * so many milliseconds, 50 by default. Prints what became of it as one line of
+ * JSON, and ends by itself if it left nothing behind.
  */
-import type { HttpConnections } from "@poolkit/http/HttpPool"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
@@ -19,7 +19,8 @@ import { Load, type Tally } from "./load.ts"
 import type { Audit } from "./messages.ts"
 import { type Probe, probes } from "./probes.ts"
 import { ServerProcess } from "./serverProcess.ts"
-import { type Dead, makeSites } from "./sites.ts"
+import { unbalanced } from "./lineSite.ts"
+import { type Dead, makeSites, type Pooling } from "./sites.ts"
 
 export interface Outcome {
   readonly seconds: number
@@ -42,7 +43,7 @@ export interface Outcome {
   readonly code: number | string
 }
 
-const [seconds, seed] = process.argv.slice(2).map(Number) as [number, number]
+const [seconds, seed, every = 50] = process.argv.slice(2).map(Number) as [number, number, number?]
 
 let fibers = 0
 const countFibers = Effect.provideService(Metric.FiberRuntimeMetrics, {
@@ -74,10 +75,10 @@ const closedPort = Effect.callback<number>((resume) => {
 const soak = (dead: Dead, load: Load, heap: Heap) =>
   Effect.gen(function* () {
     const scope = yield* Scope.make()
-    const { pools, sites, victims } = yield* Scope.provide(makeSites(server, certificates, dead), scope)
+    const { books, pools, sites, victims } = yield* Scope.provide(makeSites(server, certificates, dead), scope)
     const faults = new Faults(new Dice(seed), victims)
     const background = yield* Effect.forkChild(
-      Effect.all([faults.run(50), heap.watch(250 * seconds, Math.min(10_000, 75 * seconds))], {
+      Effect.all([faults.run(every), heap.watch(250 * seconds, Math.min(10_000, 75 * seconds))], {
         concurrency: "unbounded"
       })
     )
@@ -96,10 +97,11 @@ const soak = (dead: Dead, load: Load, heap: Heap) =>
       orElse: () => Effect.sync(() => void load.wrong.push("a request does not settle"))
     })
     yield* Scope.close(scope, Exit.void)
-    return { pools, faults: faults.counts }
+    const audits = Array.from(books, ([name, kept]) => unbalanced(name, kept))
+    return { pools, audits, faults: faults.counts }
   })
 
-const poolLeaks = (pools: ReadonlyArray<HttpConnections>) =>
+const poolLeaks = (pools: ReadonlyArray<Pooling>) =>
   Effect.map(
     Effect.forEach(pools, ({ stats }) => stats),
     (all) =>
@@ -111,16 +113,19 @@ const poolLeaks = (pools: ReadonlyArray<HttpConnections>) =>
   )
 
 /** Looks again until nothing is left, for at most a second. */
-const leftovers = Effect.fnUntraced(function* (pools: ReadonlyArray<HttpConnections>) {
+const leftovers = Effect.fnUntraced(function* (
+  pools: ReadonlyArray<Pooling>,
+  audits: ReadonlyArray<Effect.Effect<ReadonlyArray<string>>>
+) {
   const deadline = performance.now() + 1_000
   for (;;) {
-    const found = [...(yield* poolLeaks(pools))]
+    const found = [...(yield* poolLeaks(pools)), ...(yield* Effect.all(audits)).flat()]
     const { open } = yield* Effect.promise(() => server.audit())
     if (open > 0) found.push(`${open} connections at the server`)
     if (sockets.opened !== sockets.closed) found.push(`${sockets.opened - sockets.closed} client sockets`)
     if (fibers !== 0) found.push(`${fibers} fibers`)
     for (const kind of process.getActiveResourcesInfo())
-      if (/TCPSocketWrap|TLSWrap|Immediate|GetAddrInfo/.test(kind)) found.push(kind)
+      if (/TCPSocketWrap|TLSWrap|Immediate|GetAddrInfo|Timeout/.test(kind)) found.push(kind)
     if (found.length === 0 || performance.now() > deadline) return found
     yield* Effect.sleep(10)
   }
@@ -137,18 +142,18 @@ const program = Effect.gen(function* () {
         refusing: `127.0.0.1:${yield* closedPort}`,
         silent: `127.0.0.1:${(yield* blackhole).port}`
       }
-      const { faults, pools } = yield* soak(dead, load, heap)
+      const { audits, faults, pools } = yield* soak(dead, load, heap)
       const created = (yield* Effect.forEach(pools, ({ stats }) => stats)).reduce(
         (sum, { created }) => sum + created,
         0
       )
       const measured = yield* probes(server, dead, Math.min(1, seconds / 60))
-      return { faults, pools, created, probes: measured }
+      return { faults, pools, audits, created, probes: measured }
     })
   )
-  const leaks = yield* leftovers(rest.pools)
+  const leaks = yield* leftovers(rest.pools, rest.audits)
   const audit = yield* Effect.promise(() => server.audit())
-  const { pools: _, ...told } = rest
+  const { pools: _, audits: __, ...told } = rest
   return {
     ...told,
     seconds,

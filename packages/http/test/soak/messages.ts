@@ -1,6 +1,7 @@
 /** What the program of the soak and its server process say to each other. */
 
-export type Protocol = "http/1.1" | "h2"
+/** `lines`: see `lines.ts`. */
+export type Protocol = "http/1.1" | "h2" | "lines"
 
 /** What befalls an address. Times are milliseconds. */
 export type Fault =
@@ -11,15 +12,15 @@ export type Fault =
   | { readonly fault: "half-open" }
   | { readonly fault: "reset" }
   | { readonly fault: "close" }
-  /** GOAWAY without an error, or `connection: close`: does no harm. */
+  /** GOAWAY without an error, `connection: close`, or `bye`: does no harm. */
   | { readonly fault: "leave" }
-  /** GOAWAY with an error, or bytes that are no HTTP. */
+  /** GOAWAY with an error, or bytes that are not the protocol. */
   | { readonly fault: "break" }
   /** The next answers end in the middle of their body. */
   | { readonly fault: "truncate"; readonly times: number }
   /** The next answers announce the end of their connection, which comes late. */
   | { readonly fault: "slow close"; readonly times: number }
-  /** Refuses streams; over HTTP/1.1 hangs up without an answer. */
+  /** Refuses requests; over HTTP/1.1 hangs up without an answer. */
   | { readonly fault: "refuse"; readonly times: number }
   /** Nobody listens. */
   | { readonly fault: "down"; readonly lasts: number }
@@ -43,7 +44,7 @@ export interface Audit {
   readonly accepted: ReadonlyArray<number>
   readonly open: number
   readonly requests: number
-  /** POSTs that were done more than once, and other requests that were done more than twice. */
+  /** What was done more often than it may be: POSTs and lines more than once, other requests more than twice. */
   readonly repeated: ReadonlyArray<string>
   /** Requests that make no sense. */
   readonly invalid: ReadonlyArray<string>

@@ -4,8 +4,9 @@ import * as Tls from "node:tls"
 import { type Connection, type Host, type Request, reset } from "./connection.ts"
 import { Http1Connection } from "./http1.ts"
 import { Http2Connection } from "./http2.ts"
+import { LineConnection } from "./lines.ts"
 import { Marks } from "./marks.ts"
-import type { Audit, Fault, Order, Report } from "./messages.ts"
+import type { Audit, Fault, Order, Protocol, Report } from "./messages.ts"
 
 /** The parent may have gone, which `disconnect` deals with. */
 const tell = (report: Report): void => void process.send?.(report, undefined, undefined, () => {})
@@ -15,14 +16,16 @@ const repeated: Array<string> = []
 const invalid: Array<string> = []
 let requests = 0
 
+const kinds = { "http/1.1": Http1Connection, h2: Http2Connection, lines: LineConnection }
+
 /** Counts a request as done. Its path begins with its number, unless it may be done as often as anybody likes. */
-const execute = ({ method, path }: Request): void => {
+const execute = ({ method, path }: Request, most: number): void => {
   requests++
   if (path === "/probe") return
   const number = Number(path.split("/")[1])
   if (!Number.isSafeInteger(number) || number < 1) return void invalid.push(`${method} ${path}`)
   const times = done.add(number)
-  if (times > (method === "POST" ? 1 : 2)) repeated.push(`${method} ${path} was done ${times} times`)
+  if (times > most) repeated.push(`${method} ${path} was done ${times} times`)
 }
 
 class Address implements Host {
@@ -31,6 +34,7 @@ class Address implements Host {
   readonly server: Net.Server
   private port = 0
   private readonly id: number
+  private readonly protocol: Protocol
   private readonly connections = new Set<Connection>()
   private readonly next = { truncate: 0, "slow close": 0, refuse: 0 }
   private latency = { millis: 0, until: 0 }
@@ -40,8 +44,9 @@ class Address implements Host {
 
   constructor({ address, protocol, tls }: Extract<Order, { readonly order: "listen" }>) {
     this.id = address
+    this.protocol = protocol
     const seat = (socket: Net.Socket) => {
-      const connection = protocol === "h2" ? new Http2Connection(socket, this) : new Http1Connection(socket, this)
+      const connection = new kinds[protocol](socket, this)
       this.connections.add(connection)
       socket.on("close", () => this.connections.delete(connection))
     }
@@ -75,7 +80,7 @@ class Address implements Host {
       connection.refuse(request)
       return false
     }
-    execute(request)
+    execute(request, this.protocol === "lines" || request.method === "POST" ? 1 : 2)
     return true
   }
 
