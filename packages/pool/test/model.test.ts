@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { runSeed } from "./support/random.ts"
 import { kept, replay, runModel } from "./support/runModel.ts"
+import { summary } from "./support/sequences.ts"
 
 const sequences = 1_000
 
@@ -9,7 +10,7 @@ describe("model", () => {
     it(`a ${kind} keeps its promises whatever happens to it (sample)`, () => {
       const seed = runSeed()
       const report = runModel(kind, sequences, seed)
-      console.log(`model: ${report.sequences} sequences of a ${kind} (POOLKIT_SEED=${seed})`)
+      console.log(summary(`a ${kind}`, report, seed))
       assert.strictEqual(report.failure, undefined)
     })
   }

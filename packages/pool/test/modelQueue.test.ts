@@ -13,7 +13,9 @@ import * as CachePool from "../src/CachePool.ts"
 import * as RequestQueue from "../src/RequestQueue.ts"
 import { Lab } from "./support/lab.ts"
 import { runSeed } from "./support/random.ts"
+import seeds from "./support/queueSeeds.json" with { type: "json" }
 import { describeExit } from "./support/scene.ts"
+import { type Kept, runSequences, summary } from "./support/sequences.ts"
 
 const sequences = 2_000
 
@@ -219,7 +221,7 @@ const perform = (real: Real, model: Model, command: Command): void => {
   real.lab.settle()
 }
 
-const play = (setup: Setup, commands: ReadonlyArray<Command>): void => {
+const compare = (setup: Setup, commands: ReadonlyArray<Command>): void => {
   const real = new Real(setup)
   const model = new Model(setup)
   commands.forEach((command, i) => {
@@ -242,6 +244,15 @@ const play = (setup: Setup, commands: ReadonlyArray<Command>): void => {
   const counted = dropped + failed + inFlight + interrupted + queued + succeeded + suspended
   assert.strictEqual(counted, real.senders.length - model.late, "requests that were counted")
   assert.strictEqual(real.close(), "0 waiting, 0 open, 0 fibers, 0 timers")
+}
+
+const play = (setup: Setup, commands: ReadonlyArray<Command>): ReadonlyArray<string> => {
+  try {
+    Lab.run(() => compare(setup, commands))
+    return []
+  } catch (error) {
+    return [String(error)]
+  }
 }
 
 const which = fc.nat(20)
@@ -267,11 +278,18 @@ const setup: fc.Arbitrary<Setup> = fc.record({
 describe("model of RequestQueue", () => {
   it("a queue does what its model does, whatever happens to it (sample)", () => {
     const seed = runSeed()
-    const property = fc.property(setup, fc.array(command, { maxLength: 60 }), (setup, commands) =>
-      Lab.run(() => play(setup, commands))
-    )
-    const runs = Number(process.env["POOLKIT_MODEL_QUEUE"] ?? sequences)
-    console.log(`model: ${runs} sequences of a queue (POOLKIT_SEED=${seed})`)
-    fc.assert(property, { numRuns: runs, seed })
+    const numRuns = Number(process.env["POOLKIT_MODEL_QUEUE"] ?? sequences)
+    const sequence = fc.tuple(setup, fc.array(command, { maxLength: 60, size: "max" }))
+    const report = runSequences("queueSeeds.json", sequence, play, { numRuns, seed })
+    console.log(summary("a queue", report, seed))
+    assert.strictEqual(report.failure, undefined)
   }, 36_000_000)
+
+  it("sequences that failed once succeed", () => {
+    const kept = seeds as unknown as ReadonlyArray<Kept<Setup, Command>>
+    assert.deepStrictEqual(
+      kept.flatMap(({ commands, setup }) => play(setup, commands)),
+      []
+    )
+  })
 })
