@@ -142,8 +142,8 @@ export interface StoredLimitOptions {
    * What to do when the store has not been reached for four fifths of
    * `leaseTime`. Default `"failClosed"`: open nothing, and close what there is,
    * used connections when they come back; the cap holds. `"failOpen"`: go on
-   * with what was granted last, or the fair share where that was less; together
-   * the processes may have up to twice `max`.
+   * with what it had, or the fair share where that was less; together the
+   * processes may have up to twice `max`.
    */
   readonly onStoreError?: "failClosed" | "failOpen" | undefined
 }

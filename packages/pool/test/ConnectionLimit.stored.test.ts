@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
@@ -69,6 +70,14 @@ describe("ConnectionLimit", () => {
           )
           assert.strictEqual(line.claims.length, 1)
         }
+      })
+    )
+
+    it.effect("processes that seed their random numbers alike are different members", () =>
+      Effect.gen(function* () {
+        const { start } = yield* fleet(3)
+        const all = yield* Effect.replicateEffect(Random.withSeed(start(), "seed"), 2)
+        assert.strictEqual(new Set(all.map(({ line }) => line.claims[0]!.member)).size, 2)
       })
     )
 
@@ -478,6 +487,29 @@ describe("ConnectionLimit", () => {
         for (const borrower of [...mine, ...theirs]) yield* borrower.leave
         yield* talk
         assert.isAtMost(open(), 4)
+      })
+    )
+
+    it.effect("failOpen: what it gave back with an exchange whose answer was lost it does not go on with", () =>
+      Effect.gen(function* () {
+        const { open, start } = yield* fleet(4, { onStoreError: "failOpen" })
+        const [a, b] = [yield* start(), yield* start()]
+        const first = yield* borrowMany(a.pool, 4)
+        yield* talk
+        for (const borrower of first) {
+          yield* borrower.lease().invalidate
+          yield* borrower.leave
+        }
+        a.line.set("deaf")
+        yield* TestClock.adjust("4 seconds")
+        const theirs = yield* borrowMany(b.pool, 4)
+        yield* talk
+        a.line.set("down")
+        b.line.set("down")
+        yield* TestClock.adjust("12 seconds")
+        const mine = yield* borrowMany(a.pool, 4)
+        yield* talk
+        assert.deepStrictEqual([yield* lease(a), has(mine), has(theirs), open()], ["lost", 2, 4, 6])
       })
     )
 

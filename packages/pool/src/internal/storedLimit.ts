@@ -71,8 +71,7 @@ export class StoredLimit extends MemoryLimit implements StoredConnectionLimit {
   private exchanges = 0
   private failures = 0
   private lastError: ConnectionLimitStoreError | undefined = undefined
-  /** The last grant, and what this process could have counted on then. */
-  private granted = 0
+  /** What this process could have counted on at the last grant. */
   private sure = 1
   private fleet: StoredLimitStats["fleet"] = { used: 0, processes: 0 }
   /** Another process waits for what this one could spare. */
@@ -210,7 +209,6 @@ export class StoredLimit extends MemoryLimit implements StoredConnectionLimit {
     // The store's lease began later. The rest is for borrowers to return and connections to close.
     this.until = sentAt + 0.8 * this.settings.leaseTime
     this.expiry.set(this.until)
-    this.granted = grant.granted
     this.sure = grant.fairShare
     this.fleet = { used: grant.used, processes: grant.members }
     this.contended = grant.contended
@@ -242,7 +240,7 @@ export class StoredLimit extends MemoryLimit implements StoredConnectionLimit {
     if (monotonic(this.clock) < this.until) return this.expiry.set(this.until)
     this.lease = "lost"
     this.until = Infinity
-    this.resize(this.settings.failOpen ? Math.max(this.granted, this.sure) : 0)
+    this.resize(this.settings.failOpen ? Math.max(this.slots, this.sure) : 0)
     this.emit({ _tag: "LeaseLost", used: this.used, granted: this.slots })
   }
 

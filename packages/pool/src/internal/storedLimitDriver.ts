@@ -93,10 +93,8 @@ const pause = (failures: number, longest: number): Effect.Effect<void> =>
     Effect.sleep(Duration.millis(Math.min(longest, (longest / 64) * 2 ** failures) * (0.5 + random / 2)))
   )
 
-const newMember: Effect.Effect<string> = Effect.map(
-  Effect.replicateEffect(Random.nextIntBetween(0, 2 ** 32), 4),
-  (parts) => parts.map((part) => part.toString(36)).join("")
-)
+/** Not from `Random`: a program may seed that, and then all its processes would be one member. */
+const newMember: Effect.Effect<string> = Effect.sync(() => crypto.randomUUID())
 
 const noAnswer = (key: string, after: Duration.Duration): ConnectionLimitStoreError =>
   new ConnectionLimitStoreError({
