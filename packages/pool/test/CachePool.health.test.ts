@@ -132,6 +132,20 @@ describe("CachePool", () => {
       })
     )
 
+    it.effect("A9 calls the disposer of a connection that was closed while it was told to be watched", () =>
+      Effect.gen(function* () {
+        let disposed = 0
+        const { peer, pool } = yield* cache({
+          watch: () => {
+            Effect.runFork(pool.drain())
+            return () => void disposed++
+          }
+        })
+        assert.strictEqual(yield* once(pool), "Closed")
+        assert.deepStrictEqual([peer.closed(), disposed], [[1], 1])
+      })
+    )
+
     it.effect("A9 calls each disposer once, before the connection closes", () =>
       Effect.gen(function* () {
         const log: Array<string> = []

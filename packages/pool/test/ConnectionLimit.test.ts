@@ -378,6 +378,29 @@ describe("ConnectionLimit", () => {
       })
     )
 
+    it.effect("A6 connections that close for several pools make room for them in the order in which they asked", () =>
+      Effect.gen(function* () {
+        const { peers, pools } = yield* caches(2, {}, {}, {})
+        const [first, second] = [Deferred.makeUnsafe<void>(), Deferred.makeUnsafe<void>()]
+        peers[0]!.onClose((connection) => Deferred.await(connection.id === 1 ? first : second))
+        for (const holder of yield* borrowMany(pools[0]!, 2)) yield* holder.leave
+        const b = yield* borrow(pools[1]!)
+        const c = yield* borrow(pools[2]!)
+        yield* Deferred.succeed(first, undefined)
+        yield* settle
+        const seen = states(b, c)
+        yield* Deferred.succeed(second, undefined)
+        yield* settle
+        assert.deepStrictEqual(
+          [seen, states(b, c)],
+          [
+            ["has 1", "waits"],
+            ["has 1", "has 1"]
+          ]
+        )
+      })
+    )
+
     it.effect("A6 a newcomer in another pool does not take a slot past those that wait for one", () =>
       Effect.gen(function* () {
         const { pools, peers } = yield* caches(1, {}, {}, {})
@@ -405,6 +428,24 @@ describe("ConnectionLimit", () => {
         yield* other.leave
         yield* settle
         assert.deepStrictEqual(states(waiting), ["has 2"])
+      })
+    )
+
+    it.effect("A8 nothing closes for the sake of a pool that drains", () =>
+      Effect.gen(function* () {
+        const limit = yield* ConnectionLimit.make({ max: 2 })
+        const a = yield* over((peer) => CachePool.make({ ...peer.options, limit, drainDeadline: "1 hour" }))
+        const b = yield* over((peer) => CachePool.make({ ...peer.options, limit }))
+        const [mine] = yield* borrowMany(a.pool, 1)
+        const theirs = yield* borrow(b.pool)
+        const waiter = yield* borrow(a.pool)
+        const draining = yield* Effect.forkChild(a.pool.drain())
+        yield* settle
+        assert.deepStrictEqual([states(waiter), yield* limit.stats], [["Closed"], { max: 2, used: 2, waiting: 0 }])
+        yield* theirs.leave
+        assert.deepStrictEqual(b.peer.closed(), [])
+        yield* mine!.leave
+        assert.isTrue(draining.pollUnsafe() !== undefined)
       })
     )
 

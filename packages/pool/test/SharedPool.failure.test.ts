@@ -56,6 +56,26 @@ describe("SharedPool", () => {
       })
     )
 
+    it.effect("H2 fails nobody while another attempt is under way, although no connection lends any more", () =>
+      Effect.gen(function* () {
+        const { peer, pool } = yield* shared({ concurrency: 1, backoff: everySecond })
+        const first = yield* borrow(pool)
+        peer.script(delay("1 second", fail), delay("2 seconds"))
+        const waiters = yield* Effect.replicateEffect(borrow(pool), 2)
+        peer.kill(first.connection())
+        yield* TestClock.adjust("1 second")
+        const afterFailure = states(...waiters)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(
+          [afterFailure, states(...waiters)],
+          [
+            ["waits", "waits"],
+            ["has 3", "has 4"]
+          ]
+        )
+      })
+    )
+
     it.effect(
       "H2 C4 C7 the next one starts when the pause ends, although one that timed out cannot be interrupted",
       () =>

@@ -115,13 +115,22 @@ for (const kind of kinds) {
 
       it.effect("A8 callers that wait for a validation fail with Closed and the connection is closed", () =>
         Effect.gen(function* () {
-          const { peer, pool } = yield* make({ validate: () => Effect.never })
+          let validating = 0
+          const validate = () =>
+            Effect.ensuring(
+              Effect.suspend(() => {
+                validating++
+                return Effect.never
+              }),
+              Effect.sync(() => validating--)
+            )
+          const { peer, pool } = yield* make({ validate })
           yield* once(pool)
           const caller = yield* borrow(pool)
-          assert.deepStrictEqual(states(caller), ["waits"])
-          yield* pool.drain()
+          assert.deepStrictEqual([states(caller), validating], [["waits"], 1])
+          yield* pool.drain({ deadline: "1 hour" })
           yield* settle
-          assert.deepStrictEqual([states(caller), peer.closed()], [["Closed"], [1]])
+          assert.deepStrictEqual([states(caller), peer.closed(), validating], [["Closed"], [1], 0])
         })
       )
 
@@ -256,6 +265,21 @@ for (const kind of kinds) {
           yield* pool.drain({ deadline: "1 hour" })
           yield* settle
           assert.deepStrictEqual([peer.closed(), running()], [[1], 0])
+        })
+      )
+
+      it.effect("A8 A10 leaves no timer where borrowers return before the deadline", () =>
+        Effect.gen(function* () {
+          const { counted, running } = fiberCounter()
+          yield* TestClock.adjust(0)
+          const { pool } = yield* counted(make())
+          const borrower = yield* borrow(pool)
+          const draining = yield* Effect.forkChild(pool.drain({ deadline: "1 hour" }))
+          yield* settle
+          const before = running()
+          yield* borrower.leave
+          assert.isTrue(draining.pollUnsafe() !== undefined)
+          assert.deepStrictEqual([before, running()], [1, 0])
         })
       )
 

@@ -3,7 +3,9 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { hang } from "../src/testing/TestConnector.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
-import { borrow, cache, settle, singleton } from "./support/scene.ts"
+import * as CachePool from "../src/CachePool.ts"
+import * as ConnectionLimit from "../src/ConnectionLimit.ts"
+import { borrow, cache, once, settle, singleton } from "./support/scene.ts"
 
 declare const gc: () => void
 
@@ -23,15 +25,41 @@ const retained = (start: (body: () => Effect.Effect<void>) => Effect.Effect<unkn
       )
     })
     yield* settle
-    // What was kept for the current job only is let go after some turns of the event loop.
-    let left = refs.length
-    for (let turn = 0; turn < 20 && left >= 10; turn++) {
-      yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
-      gc()
-      left = refs.filter((ref) => ref.deref() !== undefined).length
-    }
-    return left
+    return yield* alive(refs)
   })
+
+/** How many of them cannot be collected. */
+const alive = Effect.fnUntraced(function* (refs: ReadonlyArray<WeakRef<object>>) {
+  // What was kept for the current job only is let go after some turns of the event loop.
+  let left = refs.length
+  for (let turn = 0; turn < 20 && left >= 10; turn++) {
+    yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+    gc()
+    left = refs.filter((ref) => ref.deref() !== undefined).length
+  }
+  return left
+})
+
+describe("ConnectionLimit", () => {
+  describe("memory", () => {
+    it.effect("pools that have closed are not kept by a limit that lives on", () =>
+      Effect.gen(function* () {
+        const limit = yield* ConnectionLimit.make({ max: 2 })
+        const refs: Array<WeakRef<object>> = []
+        const live = Effect.gen(function* () {
+          const isOpen = () => true
+          refs.push(new WeakRef(isOpen))
+          const { connect } = TestConnector.makeUnsafe()
+          yield* once(yield* CachePool.make({ connect, isOpen, limit }))
+        })
+        yield* Effect.replicateEffect(Effect.scoped(live), 100, { discard: true })
+        const left = yield* alive(refs)
+        assert.isTrue(left < 10, `${left} of 100 are still referenced`)
+        assert.deepStrictEqual(yield* limit.stats, { max: 2, used: 0, waiting: 0 })
+      })
+    )
+  })
+})
 
 for (const [name, make] of [
   ["CachePool", cache],
