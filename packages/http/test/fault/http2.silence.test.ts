@@ -8,6 +8,7 @@ import { FrameType } from "./frames.ts"
 import {
   data,
   deaf,
+  delay,
   ended,
   frame,
   goaway,
@@ -108,6 +109,38 @@ describe("HttpRequest over HTTP/2", () => {
       })
     )
   })
+
+  it.live("requests that are begun and given up all the time do not keep a dead connection alive", () =>
+    Effect.gen(function* () {
+      const target = yield* server.listen({ connections: [{ pong: false }, {}], requests: { never: [never] } })
+      const pool = yield* http2Pool(oracle, target, {
+        maxSize: 1,
+        maxResets: 1_000,
+        pingInterval: 5_000,
+        pingTimeout: 200
+      })
+      yield* fetch(pool, get("/first"))
+      const started = performance.now()
+      while (target.count("close") === 0) {
+        assert.isBelow(performance.now() - started, 3_000)
+        yield* Effect.ignore(Effect.timeoutOption(fetch(pool, get("/never/1")), 20))
+      }
+      assert.strictEqual((yield* fetch(pool, get("/after"))).text, "/after")
+    })
+  )
+
+  it.live("a server that sends anything within pingTimeout is alive, whether it answers the PING or not", () =>
+    Effect.gen(function* () {
+      const target = yield* server.listen({ connections: [{ pong: false }], requests: { slow: [delay(350), ...ok] } })
+      const pool = yield* http2Pool(oracle, target, { maxSize: 1, pingInterval: 100, pingTimeout: 400 })
+      assert.strictEqual((yield* fetch(pool, get("/slow/1"))).text, "/slow/1")
+      assert.strictEqual(target.count("ping"), 1)
+      // Until the time to answer is over.
+      yield* Effect.sleep(400)
+      assert.strictEqual((yield* fetch(pool, get("/after"))).text, "/after")
+      assert.strictEqual(target.count("open"), 1)
+    })
+  )
 
   it.live("a PING that is answered keeps a slow request alive", () =>
     Effect.gen(function* () {
