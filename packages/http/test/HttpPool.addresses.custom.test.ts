@@ -4,6 +4,7 @@ import type { HttpConnection } from "@poolkit/http/HttpConnection"
 import * as HttpPool from "@poolkit/http/HttpPool"
 import * as Origin from "@poolkit/http/Origin"
 import * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
@@ -23,12 +24,12 @@ const connection: HttpConnection = {
 type Behaviour = Effect.Effect<HttpConnection, Cause.TimeoutError | "refused", Scope.Scope>
 
 /** A pool of an origin with these addresses, and which of them were tried. */
-const spread = (addresses: Readonly<Record<string, Behaviour>>) =>
+const spread = (addresses: Readonly<Record<string, Behaviour>>, connectTimeout: Duration.Input = "2 seconds") =>
   Effect.gen(function* () {
     const tried: Array<string> = []
     const pool = yield* HttpPool.make({
       addresses: () => Stream.make(Object.keys(addresses)),
-      connectTimeout: "2 seconds",
+      connectTimeout,
       connect: (origin) => {
         const host = Origin.reveal(origin).address!.split(":")[0]!
         tried.push(host)
@@ -52,6 +53,16 @@ describe("HttpPool", () => {
           assert.strictEqual((yield* pool.stats).used, i)
         }
         assert.include(tried, "10.0.0.1")
+      })
+    )
+
+    it.effect("one that is slow has the time of connectTimeout, not less", () =>
+      Effect.gen(function* () {
+        const slow = Effect.delay(Effect.succeed(connection), "8 seconds")
+        const { pool, tried } = yield* spread({ "10.0.0.1": slow, "10.0.0.2": slow }, "9 seconds")
+        yield* borrow(pool)
+        yield* TestClock.adjust("8 seconds")
+        assert.deepStrictEqual([(yield* pool.stats).used, tried.length], [1, 1])
       })
     )
 

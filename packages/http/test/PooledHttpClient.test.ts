@@ -10,6 +10,8 @@ import { HttpBody, HttpClient, type HttpClientError, HttpClientRequest } from "e
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
+import { Readable } from "node:stream"
+import { inspect } from "node:util"
 import { certificates } from "./certificates.ts"
 import { echo, type Handler, say } from "./dropIn/lab.ts"
 import { atRest, withClient, withServer } from "./dropIn/pooled.ts"
@@ -39,6 +41,26 @@ const held = () => {
 }
 
 describe("PooledHttpClient", () => {
+  describe("a raw stream of Node", () => {
+    it.live("that fails while its request waits in line fails the request, not the process", () => {
+      const { handler, open } = held()
+      return withServer(oracle, "http/1.1", handler, { maxSizePerOrigin: 1 }, ({ pool, url }) =>
+        Effect.gen(function* () {
+          const first = yield* Effect.forkChild(text(url))
+          while ((yield* pool.stats).used === 0) yield* Effect.sleep(1)
+          const body = new Readable({ read() {} })
+          const second = yield* Effect.forkChild(Effect.flip(HttpClient.post(url, { body: HttpBody.raw(body) })))
+          while ((yield* pool.stats).pending === 0) yield* Effect.sleep(1)
+          body.destroy(new Error("disk"))
+          yield* Effect.sleep(1)
+          yield* open
+          assert.strictEqual(yield* Fiber.join(first), "ok")
+          assert.include(inspect(yield* Fiber.join(second)), "Error: disk")
+        })
+      )
+    })
+  })
+
   describe("pooling", () => {
     for (const protocol of ["http/1.1", "h2"] as const) {
       it.live(`uses one connection for requests that follow each other over ${protocol}`, () =>
