@@ -3,6 +3,7 @@ import { inHttp, type Mutation } from "./mutation.ts"
 
 const src = "packages/http/src"
 const connection = `${src}/Http1Connection.ts`
+const common = `${src}/internal/exchange.ts`
 const exchange = `${src}/internal/http1Exchange.ts`
 
 export const http1: ReadonlyArray<Mutation> = [
@@ -66,8 +67,8 @@ export const http1: ReadonlyArray<Mutation> = [
   },
   {
     name: "a dropped body is read however long it is",
-    file: exchange,
-    find: `if (this.received > this.allowed) this.abort(new ConnectionLost({ code: "BODY_DROPPED" }))`,
+    file: common,
+    find: "if (this.received > this.allowed) this.giveUp()",
     replace: "",
     test: inHttp(
       "Http1Connection.drop",
@@ -77,8 +78,8 @@ export const http1: ReadonlyArray<Mutation> = [
   },
   {
     name: "a dropped body is read although it declares too much",
-    file: exchange,
-    find: "if (declared > this.allowed) return giveUp()",
+    file: common,
+    find: "declared > this.allowed || ",
     replace: "",
     test: inHttp(
       "Http1Connection.drop",
@@ -87,8 +88,8 @@ export const http1: ReadonlyArray<Mutation> = [
   },
   {
     name: "a dropped body has as much time as it takes",
-    file: exchange,
-    find: `if (this.body.state !== "dropped") this.watchdog.touch()`,
+    file: common,
+    find: `if (this.phase !== "drain") this.watchdog.touch()`,
     replace: "this.watchdog.touch()",
     test: inHttp(
       "Http1Connection.drop",
@@ -99,7 +100,7 @@ export const http1: ReadonlyArray<Mutation> = [
   {
     name: "a response that was forgotten keeps its connection",
     file: `${src}/internal/responseBody.ts`,
-    find: "if (!body.ended) forgotten.register(this, body)",
+    find: "forgotten.register(this, body, body)",
     replace: "",
     test: inHttp("Http1Connection.drop", "Http1Connection > a dropped body > is one whose response was forgotten"),
     kills: "hang"
@@ -124,9 +125,9 @@ export const http1: ReadonlyArray<Mutation> = [
   },
   {
     name: "the headers' timeout cuts a caller that still produces the request",
-    file: exchange,
-    find: `phase === "headers" ? !this.requestDone && !this.carrier.socket.writableNeedDrain : this.body.paused`,
-    replace: `phase === "body" && this.body.paused`,
+    file: common,
+    find: `this.phase === "headers" ? this.isProducing() : this.body.paused`,
+    replace: `this.phase === "body" && this.body.paused`,
     test: inHttp(
       "Http1Connection.faults",
       "Http1Connection > headersTimeout > does not run while the caller produces the request"
@@ -135,11 +136,11 @@ export const http1: ReadonlyArray<Mutation> = [
   {
     name: "a timer that is late because the event loop stalled judges before the loop has read",
     file: `${src}/internal/watchdog.ts`,
-    find: `        this.verdict = setImmediate(() => {
-          this.verdict = undefined
-          onSilence()
-        })`,
-    replace: "        onSilence()",
+    find: `    this.verdict = setImmediate(() => {
+      this.verdict = undefined
+      this.onSilence?.()
+    })`,
+    replace: "    this.onSilence?.()",
     test: inHttp(
       "Http1Connection.faults",
       "Http1Connection > headersTimeout > spares an answer that came while the event loop stood still"
@@ -147,7 +148,7 @@ export const http1: ReadonlyArray<Mutation> = [
   },
   {
     name: "informational responses have no bound",
-    file: exchange,
+    file: common,
     find: "if (++this.informational <= maxInformational) return",
     replace: "if (maxInformational >= 0) return",
     test: inHttp(
@@ -167,12 +168,12 @@ export const http1: ReadonlyArray<Mutation> = [
   },
   {
     name: "a connection goes back after its caller has seen the end of the body",
-    file: exchange,
-    find: `    this.body.end(this.responseDone ? undefined : this.failure)
-    this.carrier.onOver()`,
-    replace: `    this.body.end(this.responseDone ? undefined : this.failure)
+    file: common,
+    find: `    this.body.end(failure)
+    this.release()`,
+    replace: `    this.body.end(failure)
     this.body.wake()
-    this.carrier.onOver()`,
+    this.release()`,
     test: inHttp(
       "Http1Connection",
       "Http1Connection > request > gives the connection back before the reader sees the end"

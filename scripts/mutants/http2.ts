@@ -19,7 +19,7 @@ export const http2: ReadonlyArray<Mutation> = [
   {
     name: "a body that a reset cut counts as whole",
     file: exchange,
-    find: "if (this.stream.destroyed || this.stream.rstCode !== 0) return",
+    find: " || this.destroyed || this.rstCode !== 0",
     replace: "",
     test: inHttp(
       "Http2Connection.faults",

@@ -24,10 +24,10 @@ export const untilAborted = <A, E, R>(
       const lifetime = new Lifetime(signal)
       const withScope = Context.add(context, Scope.Scope, lifetime.scope) as Context.Context<R | Scope.Scope>
       const fiber = Effect.runForkWith(withScope)(acquire)
-      lifetime.pending = () => {
+      lifetime.onAbort(() => {
         resume(Effect.fail(signal.reason))
         fiber.interruptUnsafe()
-      }
+      })
       fiber.addObserver((exit) => {
         lifetime.settled(Exit.isSuccess(exit))
         resume(exit)
@@ -48,6 +48,11 @@ class Lifetime {
   constructor(signal: AbortSignal) {
     this.signal = signal
     signal.addEventListener("abort", this, { once: true })
+  }
+
+  /** A setter would let V8 make every one of these functions an old object, which keeps all that the request knew alive. */
+  onAbort(pending: () => void): void {
+    this.pending = pending
   }
 
   handleEvent(): void {

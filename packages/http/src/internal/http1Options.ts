@@ -1,5 +1,5 @@
 import type { Http1Options } from "../Http1Connection.ts"
-import type { Limits } from "./http1Exchange.ts"
+import type { Limits } from "./exchange.ts"
 import { integer, millis } from "./options.ts"
 
 const module = "Http1Connection"

@@ -1,5 +1,5 @@
 import type { Http2Options } from "../Http2Connection.ts"
-import type { Limits } from "./http1Exchange.ts"
+import type { Limits } from "./exchange.ts"
 import { integer, millis } from "./options.ts"
 
 const module = "Http2Connection"

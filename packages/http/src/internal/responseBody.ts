@@ -4,7 +4,7 @@ import * as Exit from "effect/Exit"
 import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import type { HttpResponse } from "../HttpConnection.ts"
-import { BodyUnavailable, type HttpError, type HttpErrorReason, InvalidJson } from "../HttpError.ts"
+import { BodyUnavailable, HttpError, type HttpErrorReason, InvalidJson } from "../HttpError.ts"
 
 /** What a body needs from the connection that it comes from. */
 export interface BodySource {
@@ -13,9 +13,11 @@ export interface BodySource {
   readonly resume: () => void
   /** Nobody reads any more. */
   readonly drop: () => void
-  /** Builds an error with what the exchange knows. */
-  readonly error: (reason: HttpErrorReason) => HttpError
+  readonly facts: Facts
 }
+
+/** What an error says of the exchange. */
+export type Facts = Pick<HttpError, "method" | "authority" | "sent" | "responseStarted">
 
 type Chunks = [Uint8Array, ...Array<Uint8Array>]
 
@@ -29,10 +31,14 @@ const highWaterMark = 64 * 1024
  * by `wake`, which the connection calls when its own state is settled.
  */
 export class BodyBuffer {
-  readonly source: BodySource
+  /** Until it has ended: whoever keeps a response must not keep the exchange and all that it knows. */
+  private source: BodySource | undefined
+  private facts: Facts | undefined
   state: "unread" | "read" | "dropped" = "unread"
   ended = false
   paused = false
+  /** Its response is in the registry, which makes garbage live long. */
+  watched = false
   private failure: HttpError | undefined
   private chunks: Array<Uint8Array> = []
   private size = 0
@@ -48,7 +54,7 @@ export class BodyBuffer {
     this.size += chunk.length
     if (this.size >= highWaterMark && !this.paused) {
       this.paused = true
-      this.source.pause()
+      this.source?.pause()
     }
   }
 
@@ -56,6 +62,9 @@ export class BodyBuffer {
     if (this.ended) return
     this.ended = true
     this.failure = failure
+    this.facts = this.source?.facts
+    this.source = undefined
+    if (this.watched) forgotten.unregister(this)
   }
 
   wake(): void {
@@ -70,14 +79,19 @@ export class BodyBuffer {
     this.state = "dropped"
     this.chunks = []
     this.size = 0
-    if (!this.ended) this.source.drop()
+    this.source?.drop()
     const reader = this.reader
     this.reader = undefined
     reader?.()
   }
 
+  /** An error with what its exchange knows. */
+  error(reason: HttpErrorReason): HttpError {
+    return new HttpError({ ...(this.source?.facts ?? this.facts!), reason })
+  }
+
   claim(): HttpError | undefined {
-    if (this.state !== "unread") return this.source.error(new BodyUnavailable({ why: this.state }))
+    if (this.state !== "unread") return this.error(new BodyUnavailable({ why: this.state }))
     this.state = "read"
     return undefined
   }
@@ -89,7 +103,7 @@ export class BodyBuffer {
     this.size = 0
     if (this.paused) {
       this.paused = false
-      this.source.resume()
+      this.source?.resume()
     }
     return chunks
   }
@@ -98,14 +112,20 @@ export class BodyBuffer {
     return this.ended && this.failure === undefined && this.state === "read" ? (this.take() ?? []) : undefined
   }
 
+  // V8 makes a function that is assigned to a property where it is written an old object, which keeps the young ones it
+  // knows until the next full collection. An argument is not.
+  private awaitMore(reader: () => void): void {
+    this.reader = reader
+  }
+
   readonly pull: Pull.Pull<Chunks, HttpError> = Effect.suspend(() => {
     const chunks = this.take()
     if (chunks !== undefined) return Effect.succeed(chunks)
     if (this.failure !== undefined) return Effect.fail(this.failure)
-    if (this.state === "dropped") return Effect.fail(this.source.error(new BodyUnavailable({ why: "dropped" })))
+    if (this.state === "dropped") return Effect.fail(this.error(new BodyUnavailable({ why: "dropped" })))
     if (this.ended) return Cause.done()
     return Effect.callback((resume) => {
-      this.reader = () => resume(this.pull)
+      this.awaitMore(() => resume(this.pull))
       return Effect.sync(() => {
         this.reader = undefined
       })
@@ -134,7 +154,9 @@ export class BufferedResponse implements HttpResponse {
     this.status = status
     this.headers = headers
     this.body = body
-    if (!body.ended) forgotten.register(this, body)
+    if (body.ended) return
+    body.watched = true
+    forgotten.register(this, body, body)
   }
 
   get stream(): Stream.Stream<Uint8Array, HttpError> {
@@ -160,7 +182,7 @@ export class BufferedResponse implements HttpResponse {
     return Effect.flatMap(this.text, (text) =>
       Effect.try({
         try: (): unknown => JSON.parse(text),
-        catch: (cause) => this.body.source.error(new InvalidJson({ cause }))
+        catch: (cause) => this.body.error(new InvalidJson({ cause }))
       })
     )
   }
