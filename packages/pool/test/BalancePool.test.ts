@@ -850,6 +850,23 @@ describe("BalancePool", () => {
   })
 
   describe("resources", () => {
+    it.effect(
+      "B4 an attempt that ends because all other addresses are full gives back its slot of a shared limit",
+      () =>
+        Effect.gen(function* () {
+          const limit = yield* ConnectionLimit.make({ max: 5 })
+          const { pool, list, refusing } = yield* balance({ limit, connectionsPerAddress: 1 })
+          refusing.add("a")
+          yield* list("a", "b")
+          const [holder, waiter] = yield* borrowMany(pool, 2)
+          assert.deepStrictEqual(states([holder!, waiter!]), ["has 1", "waits"])
+          assert.deepInclude(yield* limit.stats, { used: 1 })
+          yield* holder!.leave
+          assert.deepStrictEqual(states([waiter!]), ["has 1"])
+          yield* waiter!.leave
+        })
+    )
+
     it.effect("A10 a timer for an address that is set aside runs only while somebody waits for it", () =>
       Effect.gen(function* () {
         yield* TestClock.adjust("1 milli")
