@@ -1,6 +1,7 @@
 /** Every mutation, in the order in which they are tried. */
 import { borrowing } from "./borrowing.ts"
 import { connecting } from "./connecting.ts"
+import { ending } from "./ending.ts"
 import { http1 } from "./http1.ts"
 import { http2 } from "./http2.ts"
 import type { Mutation } from "./mutation.ts"
@@ -16,6 +17,7 @@ export const all: ReadonlyArray<Mutation> = [
   ...connecting,
   ...sharing,
   ...stacking,
+  ...ending,
   ...services,
   ...http1,
   ...http2,
