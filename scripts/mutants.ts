@@ -5,9 +5,10 @@
  *
  * `node scripts/mutants.ts [words]` takes only the mutations whose name or file
  * contains the words. Exits with 1 if a mutation survives, or if its text is
- * no longer in the source exactly once.
+ * no longer in the source exactly once. A run of all tells the file that
+ * `POOLKIT_FIGURES` names, for docs/reliability.md.
  */
-import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { all } from "./mutants/all.ts"
 import { makeCopies } from "./mutants/copy.ts"
@@ -125,6 +126,10 @@ const main = async (): Promise<boolean> => {
     printTable(results)
     const killed = results.filter((result) => result.killed).length
     console.log(`\n${killed} of ${results.length} killed`)
+    const figures = process.env["POOLKIT_FIGURES"]
+    if (figures !== undefined && words === "") {
+      appendFileSync(figures, `${JSON.stringify({ mutations: { killed, of: results.length } })}\n`)
+    }
     return killed === results.length
   } finally {
     clear()

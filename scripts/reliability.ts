@@ -2,7 +2,7 @@
  * Writes docs/reliability.md from what the tests counted.
  *
  *   node scripts/reliability.ts check          every test that the table names exists
- *   node scripts/reliability.ts run            runs the slow stage, then writes
+ *   node scripts/reliability.ts run            runs the slow stage and all mutations, then writes
  *   node scripts/reliability.ts write <file>   writes from what a run with POOLKIT_FIGURES=<file> left
  */
 import { spawnSync } from "node:child_process"
@@ -10,7 +10,6 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { cpus, release, tmpdir, totalmem } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { all as mutations } from "./mutants/all.ts"
 import { borrowing } from "./reliability/borrowing.ts"
 import { problems } from "./reliability/checkTests.ts"
 import { read } from "./reliability/figures.ts"
@@ -32,8 +31,7 @@ const version = (folder: string, name: string): string =>
 const context = (): Context => ({
   date: new Date().toISOString().slice(0, 10),
   machine: `${cpus().length} × ${cpus()[0]?.model.trim() ?? "unknown"}, ${Math.round(totalmem() / 2 ** 30)} GB, Linux ${release()}`,
-  versions: `Node ${process.versions.node}, effect ${version("pool", "effect")}, undici ${version("http", "undici")}`,
-  mutations: mutations.length
+  versions: `Node ${process.versions.node}, effect ${version("pool", "effect")}, undici ${version("http", "undici")}`
 })
 
 const write = (figures: string): void => {
@@ -42,16 +40,17 @@ const write = (figures: string): void => {
   writeFileSync(target, page(read(figures), groups, context(), known))
 }
 
-/** The slow stage, with its lines collected. */
+/** The slow stage, with its lines collected, and the mutations. */
 const run = (): boolean => {
   const folder = mkdtempSync(join(tmpdir(), "poolkit-figures-"))
   const figures = join(folder, "figures.jsonl")
+  const env = { ...process.env, POOLKIT_STAGE: "slow", POOLKIT_FIGURES: figures }
+  const succeeds = (command: string, args: ReadonlyArray<string>) =>
+    spawnSync(command, args, { cwd: root, stdio: "inherit", env }).status === 0
+  // The configuration adds the reporter that collects.
   const passed =
-    spawnSync(
-      join(root, "node_modules/.bin/vitest"),
-      ["run", "--config=vitest.workspace.ts", "--reporter=default", "--reporter=./scripts/reliability/collect.ts"],
-      { cwd: root, stdio: "inherit", env: { ...process.env, POOLKIT_STAGE: "slow", POOLKIT_FIGURES: figures } }
-    ).status === 0
+    succeeds(join(root, "node_modules/.bin/vitest"), ["run", "--config=vitest.workspace.ts"]) &&
+    succeeds(process.execPath, [join(root, "scripts/mutants.ts")])
   if (passed) write(figures)
   rmSync(folder, { recursive: true })
   return passed

@@ -157,6 +157,7 @@ export const borrowing: ReadonlyArray<Group> = [
         "a pool keeps references to callers that have gone",
         "pool/memory › callers that left the line are not kept, while others still wait and the pool lives on",
         "pool/memory › borrowers that returned are not kept by an idle connection",
+        "pool/memory › pools that have closed are not kept by a limit that lives on",
         "pool/scope › keeps nothing of calls that failed, timed out or were interrupted"
       ),
       covered(

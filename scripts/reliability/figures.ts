@@ -38,14 +38,21 @@ export interface Soak {
   readonly probes: { readonly connections: Readonly<Record<string, number>>; readonly times: ReadonlyArray<Probe> }
 }
 
+/** What became of the mutations of the sources. */
+export interface Mutations {
+  readonly killed: number
+  readonly of: number
+}
+
 export interface Figures {
   readonly counted: ReadonlyArray<Counted>
+  readonly mutations: Mutations
   /** The longest one. */
   readonly soak: Soak
   readonly seed: number
 }
 
-type Entry = Counted | { readonly soak: Soak; readonly seed: number }
+type Entry = Counted | { readonly soak: Soak; readonly seed: number } | { readonly mutations: Mutations }
 
 export const read = (path: string): Figures => {
   const entries = readFileSync(path, "utf8")
@@ -58,8 +65,11 @@ export const read = (path: string): Figures => {
   const bad = [...wrong, ...leaks, ...audit.repeated]
   for (const { name, over, samples, share } of probes.times)
     if (over > Math.floor(samples * (1 - share))) bad.push(`${name}: ${over} over the bound`)
+  const mutations = entries.findLast((entry) => "mutations" in entry)?.mutations
+  if (mutations === undefined) throw new Error(`${path} has no mutations: run pnpm test:mutants with POOLKIT_FIGURES`)
+  if (mutations.killed < mutations.of) bad.push(`${mutations.of - mutations.killed} mutations survive`)
   if (bad.length > 0) throw new Error(`a run that failed is not published: ${bad.join("; ")}`)
-  return { ...soaks[0], counted: entries.filter((entry) => "line" in entry) }
+  return { ...soaks[0], mutations, counted: entries.filter((entry) => "line" in entry) }
 }
 
 /** The sum of the numbers before a word, over all lines of a stage: `12,345 cases`. */

@@ -136,6 +136,7 @@ export const identity: ReadonlyArray<Group> = [
         "pool/interruptedWaits › A7 waiters whose connections died while the event loop stalled over their deadline time out all the same",
         "http/Http1Connection.faults › spares an answer that came while the event loop stood still",
         "http/Http2Connection.liveness › is not taken for dead by an event loop that stalled",
+        "http/fault/timeouts › what came while the event loop stood still counts, also where it is only a part",
         "http/soak/soak › loses nothing in a few seconds of load and faults"
       ),
       covered(

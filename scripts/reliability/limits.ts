@@ -114,6 +114,8 @@ export const limits: ReadonlyArray<Group> = [
         "D7",
         "a timer is left running",
         "pool/atRest › A10 nothing runs after the close of a pool that was ${state}",
+        "pool/drain › A8 A10 leaves no timer where all there is closes at once",
+        "pool/drain › A8 A10 leaves no timer where borrowers return before the deadline",
         "pool/ExpirePool › E3 A10 ends with the scope"
       ),
       covered(
@@ -162,7 +164,8 @@ export const limits: ReadonlyArray<Group> = [
       covered(
         "E5",
         "requests that were given up hide that their connection is dead",
-        "http/fault/http2.silence › since requests were given up loses the connection too, by one PING"
+        "http/fault/http2.silence › since requests were given up loses the connection too, by one PING",
+        "http/fault/http2.silence › requests that are begun and given up all the time do not keep a dead connection alive"
       ),
       covered(
         "E6",
@@ -186,7 +189,8 @@ export const limits: ReadonlyArray<Group> = [
       covered(
         "E9",
         "one family of addresses does not work",
-        "http/SocketConnector › tries all addresses that the Dns service gives"
+        "http/SocketConnector › tries all addresses that the Dns service gives",
+        "http/fault/connect › one that does not answer holds a connect up for a moment only"
       ),
       covered(
         "E10",

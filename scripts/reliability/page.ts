@@ -7,7 +7,6 @@ export interface Context {
   readonly date: string
   readonly machine: string
   readonly versions: string
-  readonly mutations: number
 }
 
 const count = (n: number): string => n.toLocaleString("en", { maximumFractionDigits: Math.abs(n) < 1 ? 2 : 1 })
@@ -49,8 +48,8 @@ const promises = (figures: Figures): string => {
   )
 }
 
-const total = (figures: Figures, mutations: number): string => {
-  const { soak } = figures
+const total = (figures: Figures): string => {
+  const { mutations, soak } = figures
   const faults = Object.values(soak.faults).reduce((all, times) => all + times, 0)
   return table(
     ["stage", "how much", "found"],
@@ -67,7 +66,7 @@ const total = (figures: Figures, mutations: number): string => {
       ],
       [
         "V3: random commands against models",
-        `${count(sum(figures, "V3", "sequences"))} sequences of up to 60 commands`,
+        `${count(sum(figures, "V3", "sequences"))} sequences, ${count(sum(figures, "V3", "commands"))} commands`,
         "0 broken rules"
       ],
       [
@@ -87,8 +86,8 @@ const total = (figures: Figures, mutations: number): string => {
       ],
       [
         "mutations of the sources, each of which a named test must kill",
-        `${mutations} (\`pnpm test:mutants\`)`,
-        "the run fails if one survives"
+        `${mutations.of} (\`pnpm test:mutants\`)`,
+        `${mutations.killed} killed`
       ]
     ]
   )
@@ -143,7 +142,7 @@ a pool that could not connect waits; a caller whose own connect failed gets that
 
 ## What was run
 
-${total(figures, context.mutations)}
+${total(figures)}
 
 \`pnpm test\` runs samples of the stages, \`pnpm test:slow\` what is above, and \`pnpm test:long\` 50 times the models and half an
 hour of the soak. \`POOLKIT_SEED\` repeats a run, as far as it does not hang on sockets. What each said:
@@ -158,11 +157,12 @@ HTTP/1.1 connection in the moment in which the server closed it.
 
 ### The soak
 
-Three healthy and three unhealthy origins over HTTP/1.1, HTTP/2 and TLS, with two or three addresses each, whose lists change
-and have dead addresses in them at times. Every 50 ms a fault: ${Object.entries(figures.soak.faults)
+Three healthy and three unhealthy origins over HTTP/1.1, HTTP/2 and TLS, and two healthy and two unhealthy services of a line
+protocol, asked through a \`RequestQueue\` over a \`BalancePool\`, have two or three addresses each, whose lists change and have
+dead addresses in them at times. Every 50 ms a fault: ${Object.entries(figures.soak.faults)
     .map(([fault, times]) => `${fault} ${times}`)
     .join(", ")}. A stall stops the client's event loop for 200 ms. What befalls healthy origins must cost no request:
-GOAWAY in good order, \`connection: close\`, latency, changes of address. Seed ${figures.seed}.
+GOAWAY in good order, \`connection: close\` and its like, latency, changes of address. Seed ${figures.seed}.
 
 ${tallies(figures)}
 
