@@ -434,12 +434,12 @@ describe("ConnectionLimit", () => {
     it.effect("A8 nothing closes for the sake of a pool that drains", () =>
       Effect.gen(function* () {
         const limit = yield* ConnectionLimit.make({ max: 2 })
-        const a = yield* over((peer) => CachePool.make({ ...peer.options, limit, drainDeadline: "1 hour" }))
+        const a = yield* over((peer) => CachePool.make({ ...peer.options, limit }))
         const b = yield* over((peer) => CachePool.make({ ...peer.options, limit }))
         const [mine] = yield* borrowMany(a.pool, 1)
         const theirs = yield* borrow(b.pool)
         const waiter = yield* borrow(a.pool)
-        const draining = yield* Effect.forkChild(a.pool.drain())
+        const draining = yield* Effect.forkChild(a.pool.drain({ deadline: "1 hour" }))
         yield* settle
         assert.deepStrictEqual([states(waiter), yield* limit.stats], [["Closed"], { max: 2, used: 2, waiting: 0 }])
         yield* theirs.leave

@@ -24,7 +24,8 @@ describe("SocketConnector", () => {
         yield* listenBeside(hole.port, "127.0.0.9")
         const dns = Dns.layerStatic({ hosts: { "db.internal": ["127.0.0.1", "127.0.0.9"] } })
         const started = performance.now()
-        const connect = Effect.provide(SocketConnector.tcp({ host: "db.internal", port: hole.port })(), dns)
+        const to = { host: "db.internal", port: hole.port, connectTimeout: 4_000 }
+        const connect = Effect.provide(SocketConnector.tcp(to)(), dns)
         assert.strictEqual((yield* connect).remoteAddress, "127.0.0.9")
         assert.isBelow(performance.now() - started, 3_000)
       }).pipe(Effect.scoped)

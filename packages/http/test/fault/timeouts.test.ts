@@ -63,7 +63,7 @@ describe("HttpRequest", () => {
             Effect.scoped(
               // The timeout does not run while so much waits to be read.
               Effect.flatMap(HttpRequest.execute(pool, get("/stops/1")), ({ bytes }) => Effect.delay(bytes, 200))
-            )
+            ).pipe(Effect.timeout("3 seconds"))
           )
           assert.instanceOf(error, HttpError)
           assert.deepInclude(error.reason, { _tag: "ResponseTimeout", phase: "body" })
