@@ -131,7 +131,7 @@ Written by \`node scripts/reliability.ts\` from what the tests counted; edit tha
 ## What callers may count on
 
 Times are those of the caller's clock. A sample that is over its bound by less than the time for which Linux says that the
-process waited for a processor (\`/proc/self/schedstat\`) does not count as over it: nothing in the process could make that
+process waited for a processor (\`schedstat\` of its threads) does not count as over it: nothing in the process could make that
 shorter. The rows about time were measured after the load, in the same process.
 
 ${promises(figures)}
