@@ -53,7 +53,9 @@ export const enter = (book: Book, claim: LimitClaim, now: number): LimitGrant | 
   const recovering = now < book.recoversUntil
 
   // It keeps what it was granted, and what nobody was granted; a lower max takes no more than all beyond its share.
-  const kept = Math.min(claim.held, Math.max(claim.max - others.granted, Math.min(own?.granted ?? 0, least)))
+  // What it was granted may have been lost with the entries.
+  const due = recovering ? least : Math.min(own?.granted ?? 0, least)
+  const kept = Math.min(claim.held, Math.max(claim.max - others.granted, due))
   const free = recovering ? 0 : Math.max(0, claim.max - others.occupied - claim.held)
   // Up to its share it takes what those leave who have less, or have waited for longer; beyond that what all below theirs leave.
   const ahead = missing(book, claim.member, least, (id, entry) => {

@@ -22,19 +22,20 @@ local leaving, gracePeriod = ARGV[10] == "1", tonumber(ARGV[11])
 ${time}
 
 -- Whether this is the Redis that wrote the entries. After a restart or a failover some of them may be missing.
+-- A user who may not ask takes it as it is: one who may would otherwise see a restart in every other exchange.
 local info = redis.pcall("INFO", "server")
-local run = type(info) == "string" and string.match(info, "run_id:(%x+)") or "unknown"
+local run = type(info) == "string" and string.match(info, "run_id:(%x+)")
 local recoversUntil = 0
 local own = nil
 local members = {}
 local count = 0
 local all = redis.call("HGETALL", key)
 local expired = {}
-local wroteIt = false
+local isLimit, wroteIt = #all == 0, false
 for i = 1, #all, 2 do
   local field, value = all[i], all[i + 1]
   local id = string.match(field, "^member:(.*)$")
-  if field == "run" then wroteIt = value == run
+  if field == "run" then isLimit, wroteIt = true, not run or value == run
   elseif field == "recoversUntil" then recoversUntil = tonumber(value)
   elseif id then
     local n = {}
@@ -48,11 +49,12 @@ for i = 1, #all, 2 do
     end
   end
 end
--- Before anything is written.
+-- Before anything is written. A hash that somebody else keeps must not get our fields, nor an end.
+if not isLimit then return redis.error_reply("WRONGTYPE a hash that is no connection limit") end
 if own and sequence <= own.sequence then return {} end
 if not wroteIt then
   recoversUntil = now + gracePeriod
-  redis.call("HSET", key, "run", run, "recoversUntil", string.format("%.0f", recoversUntil))
+  redis.call("HSET", key, "run", run or "unknown", "recoversUntil", string.format("%.0f", recoversUntil))
 end
 if #expired > 0 then redis.call("HDEL", key, unpack(expired)) end
 
@@ -70,7 +72,8 @@ local least = math.max(1, math.floor(fair))
 local since = own and own.wanted > 0 and math.max(own.granted, own.held) < least and own.since or now
 local recovering = now < recoversUntil
 
-local kept = math.min(held, math.max(max - others.granted, math.min(own and own.granted or 0, least)))
+local due = recovering and least or math.min(own and own.granted or 0, least)
+local kept = math.min(held, math.max(max - others.granted, due))
 local free = recovering and 0 or math.max(0, max - others.occupied - held)
 local starved, ahead = 0, 0
 for _, entry in ipairs(members) do
