@@ -3,15 +3,15 @@
  *
  * @since 0.1.0
  */
-import * as NodeRedis from "@effect/platform-node/NodeRedis"
 import { ConnectionLimit } from "@poolkit/pool"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Redis from "effect/persistence/Redis"
+import * as Redis from "effect/persistence/Redis"
 import { exchangeLua, redisTime } from "./internal/exchangeScript.ts"
 import { explain } from "./internal/explain.ts"
-import { makeStoreRedis } from "./internal/storeRedis.ts"
+import { connectNodeRedis } from "./internal/nodeRedis.ts"
+import { makeStoreRedis, type StoreSettings } from "./internal/storeRedis.ts"
 
 /**
  * Options of a store in Redis.
@@ -40,7 +40,7 @@ export interface RedisLimitStoreOptions {
 export interface NodeRedisLimitStoreOptions extends RedisLimitStoreOptions {
   /** `redis://user:password@host:port/database`; `rediss:` for TLS. Default `redis://localhost:6379`. */
   readonly url?: string | undefined
-  /** How long one attempt to connect may take. Default 2 seconds. */
+  /** How long connecting may take when the layer is built, and each attempt later. Default 2 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
 }
 
@@ -64,23 +64,19 @@ export const layerStoreRedis = (
 ): Layer.Layer<ConnectionLimit.ConnectionLimitStore, ConnectionLimit.ConnectionLimitStoreError, Redis.Redis> =>
   Layer.effect(
     ConnectionLimit.ConnectionLimitStore,
-    Effect.suspend(() =>
-      makeStoreRedis(
-        { prefix: options.prefix ?? "poolkit:limit:", gracePeriod: graceMillis(options.gracePeriod) },
-        exchangeLua(redisTime)
-      )
-    )
+    Effect.suspend(() => makeStoreRedis(settingsOf(options), exchangeLua(redisTime)))
   )
 
 /**
  * Provides a `ConnectionLimitStore` in Redis over a connection of its own, with
  * the settings that suit it: exchanges are not queued while Redis is away, and
- * the connection comes back by itself within 2 seconds.
+ * the connection comes back by itself within half a second.
  *
  * **Details**
  *
- * A wrong address, a wrong password and a Redis that is away are one
- * `ConnectionLimitStoreError` that names the address, never the password.
+ * A wrong address, a wrong password, something else than a Redis and a Redis
+ * that is away or hangs are one `ConnectionLimitStoreError` that names the
+ * address, never the password.
  *
  * @category layers
  * @since 0.1.0
@@ -88,53 +84,38 @@ export const layerStoreRedis = (
 export const layerStoreNodeRedis = (
   options: NodeRedisLimitStoreOptions = {}
 ): Layer.Layer<ConnectionLimit.ConnectionLimitStore, ConnectionLimit.ConnectionLimitStoreError> =>
-  Layer.suspend(() => {
-    const url = options.url ?? "redis://localhost:6379"
-    graceMillis(options.gracePeriod)
-    if (!URL.canParse(url)) return failing(unusable(url, new Error("use redis://user:password@host:port/database")))
-    let built = false
-    const redis = NodeRedis.layer({
-      url,
-      // What an exchange said may be wrong by the time that a queue is sent.
-      disableOfflineQueue: true,
-      // A connection that its peer has forgotten would otherwise be waited for until TCP gives up, which takes minutes.
-      pingInterval: 5_000,
-      socket: {
-        socketTimeout: 15_000,
-        connectTimeout: Duration.toMillis(Duration.fromInputUnsafe(options.connectTimeout ?? "2 seconds")),
-        // The first attempt tells at once that the configuration is wrong.
-        reconnectStrategy: (retries, cause) =>
-          built ? Math.min(50 * 2 ** retries, 1_800) + 200 * Math.random() : cause
+  Layer.effect(
+    ConnectionLimit.ConnectionLimitStore,
+    Effect.suspend(() => {
+      const url = options.url ?? "redis://localhost:6379"
+      const settings = settingsOf(options)
+      const connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? "2 seconds")
+      if (parse(url) === undefined) {
+        return Effect.fail(unusable(url, new Error("use redis://user:password@host:port/database")))
       }
+      return connectNodeRedis(url, Duration.toMillis(connectTimeout)).pipe(
+        Effect.flatMap(({ causeOf, redis }) =>
+          Effect.provideService(makeStoreRedis({ ...settings, causeOf }, exchangeLua(redisTime)), Redis.Redis, redis)
+        ),
+        Effect.timeoutOrElse({
+          duration: connectTimeout,
+          orElse: () => Effect.fail({ cause: new Error(`no answer within ${Duration.format(connectTimeout)}`) })
+        }),
+        Effect.mapError(({ cause }) => unusable(url, cause))
+      )
     })
-    return layerStoreRedis(options).pipe(
-      Layer.tap(() => Effect.sync(() => (built = true))),
-      Layer.provide(Layer.provideMerge(hangUp, redis)),
-      Layer.catch(({ cause }) => failing(unusable(url, cause)))
-    )
-  })
-
-/** Closing in good order waits for answers, so a Redis that hangs would keep a program from ending. */
-const hangUp: Layer.Layer<never, never, NodeRedis.NodeRedis> = Layer.effectDiscard(
-  Effect.flatMap(NodeRedis.NodeRedis, ({ client }) =>
-    Effect.addFinalizer(() =>
-      Effect.sync(() => {
-        if (client.isOpen) client.destroy()
-      })
-    )
   )
-)
+
+const settingsOf = (options: RedisLimitStoreOptions): StoreSettings => ({
+  prefix: options.prefix ?? "poolkit:limit:",
+  gracePeriod: graceMillis(options.gracePeriod)
+})
 
 const unusable = (url: string, cause: unknown): ConnectionLimit.ConnectionLimitStoreError =>
   new ConnectionLimit.ConnectionLimitStoreError({
     message: `Redis at ${withoutPassword(url)}, the store of connection limits: ${explain(cause)}`,
     cause
   })
-
-const failing = (
-  error: ConnectionLimit.ConnectionLimitStoreError
-): Layer.Layer<ConnectionLimit.ConnectionLimitStore, ConnectionLimit.ConnectionLimitStoreError> =>
-  Layer.effect(ConnectionLimit.ConnectionLimitStore, Effect.fail(error))
 
 const graceMillis = (input: Duration.Input | undefined): number | undefined => {
   if (input === undefined) return undefined
@@ -143,11 +124,15 @@ const graceMillis = (input: Duration.Input | undefined): number | undefined => {
   throw new RangeError(`RedisLimitStore: gracePeriod must be a duration of zero or longer, got ${String(input)}`)
 }
 
+const parse = (url: string): URL | undefined => {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined
+  return parsed !== undefined && ["redis:", "rediss:", "unix:"].includes(parsed.protocol) ? parsed : undefined
+}
+
+/** Of a URL without a protocol the rest is anywhere, the password too. */
 const withoutPassword = (url: string): string => {
-  try {
-    const { host, pathname, protocol } = new URL(url)
-    return `${protocol}//${host}${pathname === "/" ? "" : pathname}`
-  } catch {
-    return "an address that is not a URL"
-  }
+  const parsed = parse(url)
+  if (parsed === undefined) return "an address that is not a redis: URL"
+  const { host, pathname, protocol } = parsed
+  return `${protocol}//${host}${pathname === "/" ? "" : pathname}`
 }

@@ -3,7 +3,8 @@
 const advice: ReadonlyArray<readonly [RegExp, string]> = [
   [/ECONNREFUSED/, "nothing listens there; check host, port and that Redis runs"],
   [/ENOTFOUND|EAI_AGAIN/, "the host name was not resolved; check its spelling"],
-  [/EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ConnectionTimeout|Connection timeout/, "no answer; check address and firewall"],
+  [/EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|timeout|no answer/i, "check address and firewall, and that it is a Redis"],
+  [/ECONNRESET|EPIPE|closed unexpectedly/, "it hung up; check that it is a Redis, and whether it wants TLS (rediss:)"],
   [/WRONGPASS/, "the user name or the password is wrong"],
   [/NOAUTH/, "Redis wants a password"],
   [

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Redis from "effect/persistence/Redis"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
+import { acquireApart } from "./acquireApart.ts"
 import { explain } from "./explain.ts"
 
 const { ConnectionLimitStore, ConnectionLimitStoreError } = ConnectionLimit
@@ -13,10 +14,12 @@ export interface StoreSettings {
   readonly prefix: string
   /** Undefined: the limit's `leaseTime`. Milliseconds. */
   readonly gracePeriod: number | undefined
+  /** What is behind an error. Default its cause. */
+  readonly causeOf?: ((error: Redis.RedisError) => unknown) | undefined
 }
 
 export const makeStoreRedis = (
-  { gracePeriod, prefix }: StoreSettings,
+  { causeOf = ({ cause }) => cause, gracePeriod, prefix }: StoreSettings,
   lua: string,
   more: () => ReadonlyArray<string> = () => []
 ): Effect.Effect<
@@ -26,8 +29,10 @@ export const makeStoreRedis = (
 > =>
   Effect.gen(function* () {
     const redis = yield* Redis.Redis
-    const fail = (what: string) => (error: Redis.RedisError) =>
-      Effect.fail(new ConnectionLimitStoreError({ message: `${what}: ${explain(error.cause)}`, cause: error.cause }))
+    const fail = (what: string) => (error: Redis.RedisError) => {
+      const cause = causeOf(error)
+      return Effect.fail(new ConnectionLimitStoreError({ message: `${what}: ${explain(cause)}`, cause }))
+    }
     const run = redis.eval(
       Redis.script((...params: ReadonlyArray<string>) => params, { lua, numberOfKeys: 1 }).withReturnType<
         ReadonlyArray<number | string>
@@ -55,9 +60,11 @@ export const makeStoreRedis = (
           ),
           (reply) => (reply.length === 0 ? Effect.fail(outOfDate(claim.key)) : Effect.succeed(grantOf(reply)))
         ),
-      // A subscription that ends is a connection that was lost.
+      // A subscription that ends is a connection that was lost. One that is being made waits for Redis, however long that is away.
       wakes: (key, member) =>
-        Stream.unwrap(Effect.map(redis.subscribe(channelOf(key)), (messages) => Stream.fromQueue(messages))).pipe(
+        Stream.unwrap(
+          Effect.map(acquireApart(redis.subscribe(channelOf(key))), (messages) => Stream.fromQueue(messages))
+        ).pipe(
           Stream.filter(({ message }) => message.split(" ").includes(member)),
           Stream.map(() => undefined),
           Stream.catchCause(() => Stream.empty),

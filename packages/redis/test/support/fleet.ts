@@ -75,14 +75,22 @@ export interface Proxy {
   /** From now on nothing passes, in either direction; connections stay open. */
   readonly pause: () => void
   readonly resume: () => void
+  /** From now on it hangs up, on those that are connected and on everybody who comes. */
+  readonly cut: () => void
+  /** When somebody connected; monotonic milliseconds. */
+  readonly attempts: () => ReadonlyArray<number>
 }
 
 /** A TCP proxy that can be held. */
 export const proxy = (target: number): Effect.Effect<Proxy, never, Scope.Scope> =>
   Effect.gen(function* () {
     const pairs = new Set<readonly [Net.Socket, Net.Socket]>()
+    const attempts: Array<number> = []
     let paused = false
+    let isCut = false
     const server = Net.createServer((client) => {
+      attempts.push(performance.now())
+      if (isCut) return void client.on("error", () => {}).destroy()
       const upstream = Net.connect(target, "127.0.0.1")
       const pair = [client, upstream] as const
       pairs.add(pair)
@@ -116,6 +124,11 @@ export const proxy = (target: number): Effect.Effect<Proxy, never, Scope.Scope> 
       resume: () => {
         paused = false
         each((socket) => void socket.resume())
-      }
+      },
+      cut: () => {
+        isCut = true
+        each((socket) => void socket.destroy())
+      },
+      attempts: () => attempts
     }
   })
