@@ -254,6 +254,20 @@ describe("CachePool", () => {
         })
     )
 
+    it.effect("C8 M4 at a full shared limit with nothing idle not even a waiter gets it", () =>
+      Effect.gen(function* () {
+        const limit = yield* ConnectionLimit.make({ max: 1 })
+        const a = yield* cache({ limit })
+        const b = yield* cache({ limit })
+        const holder = yield* borrow(a.pool)
+        const waiter = yield* borrow(b.pool)
+        const { close, closes, connection } = outside(100)
+        yield* b.pool.adopt(connection, close)
+        assert.deepStrictEqual([states(holder, waiter), closes], [["has 1", "waits"], [100]])
+        assert.deepStrictEqual(yield* limit.stats, { max: 1, used: 1, waiting: 1 })
+      })
+    )
+
     it.effect("C8 is told to observers as connected", () =>
       Effect.gen(function* () {
         const { pool } = yield* cache()
