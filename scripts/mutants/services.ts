@@ -6,9 +6,9 @@ const src = "packages/pool/src/internal"
 const balance: ReadonlyArray<Mutation> = [
   {
     name: "an address gets its second connection before all have a first",
-    file: `${src}/addressBook.ts`,
-    find: "entry.connections < best[0]!.connections) best = [entry]",
-    replace: "entry.connections < 0) best = [entry]",
+    file: `${src}/ranks.ts`,
+    find: " || connections < this.least) this.least = connections",
+    replace: ") this.least = connections",
     test: inPool(
       "BalancePool",
       "BalancePool > spread > B3 no address gets its second connection before all have a first"
@@ -16,9 +16,9 @@ const balance: ReadonlyArray<Mutation> = [
   },
   {
     name: "ties between addresses are always broken alike",
-    file: `${src}/addressBook.ts`,
-    find: "best[Math.floor(random() * best.length)]",
-    replace: "best[0]",
+    file: `${src}/ranks.ts`,
+    find: "Math.floor(random() * equals.length)",
+    replace: "0",
     test: inPool("BalancePool", "BalancePool > spread > B3 ties are broken at random")
   },
   {

@@ -18,6 +18,12 @@ export interface Settings {
   readonly sampleTime: number
   /** CPU time before the first sample, in milliseconds. */
   readonly warmUp: number
+  /**
+   * How many processes the rounds of a contestant are spread over. Compilers
+   * decide early, and differently each time: a process that was unlucky stays
+   * slow, whoever it works for.
+   */
+  readonly processes: number
 }
 
 export interface Measured {
@@ -67,15 +73,28 @@ export const measure = (
   { name, together = false }: Case,
   contestants: ReadonlyArray<string>,
   settings: Settings
-): Effect.Effect<ReadonlyArray<Measured>, Error> =>
-  Effect.gen(function* () {
-    const entrants: Array<Entrant> = []
-    for (const contestant of contestants) {
-      entrants.push(yield* enter({ subject: subject.href, case: name, contestant, settings }))
-    }
-    for (let round = 0; round < settings.rounds; round++) {
-      const turns = entrants.map((_, place) => entrants[(round + place) % entrants.length]!)
-      yield* Effect.forEach(turns, takeSample, { concurrency: together ? "unbounded" : 1, discard: true })
-    }
-    return entrants.map(({ contestant, operations, rounds, setup }) => ({ contestant, setup, operations, rounds }))
-  }).pipe(Effect.scoped)
+): Effect.Effect<ReadonlyArray<Measured>, Error> => {
+  const { processes } = settings
+  const firstRound = (nth: number) => Math.floor((nth * settings.rounds) / processes)
+  const shares = Array.from({ length: processes }, (_, nth) => [firstRound(nth), firstRound(nth + 1)] as const)
+  const measureShare = ([from, to]: readonly [number, number]) =>
+    Effect.gen(function* () {
+      const entrants: Array<Entrant> = []
+      for (const contestant of contestants) {
+        entrants.push(yield* enter({ subject: subject.href, case: name, contestant, settings }))
+      }
+      for (let round = from; round < to; round++) {
+        const turns = entrants.map((_, place) => entrants[(round + place) % entrants.length]!)
+        yield* Effect.forEach(turns, takeSample, { concurrency: together ? "unbounded" : 1, discard: true })
+      }
+      return entrants
+    }).pipe(Effect.scoped)
+  return Effect.map(Effect.forEach(shares, measureShare), (groups) =>
+    groups[0]!.map(({ contestant, operations, setup }, index) => ({
+      contestant,
+      setup,
+      operations,
+      rounds: groups.flatMap((entrants) => entrants[index]!.rounds)
+    }))
+  )
+}

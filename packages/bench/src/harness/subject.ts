@@ -94,6 +94,8 @@ export interface Subject {
   readonly charts: ReadonlyArray<Chart>
   /** Default 7. */
   readonly rounds?: number
+  /** How many processes they are spread over. Default 1. */
+  readonly processes?: number
   /** What one sample should take, in milliseconds. Default 80. */
   readonly sampleTime?: number
   /** CPU time before the first sample, in milliseconds. Default 300. */

@@ -108,7 +108,9 @@ const subject: Subject = {
       aim: 0.8
     }
   ],
-  charts: [{ title: "Checkout, nobody waiting", kind: "bars", figure: "time", unit: "ns" }]
+  charts: [{ title: "Checkout, nobody waiting", kind: "bars", figure: "time", unit: "ns" }],
+  rounds: 9,
+  processes: 3
 }
 
 export default subject

@@ -98,7 +98,9 @@ const subject: Subject = {
       aim: 0.3
     }
   ],
-  charts: [{ title: "Singleton and shared", kind: "bars", figure: "time", unit: "ns" }]
+  charts: [{ title: "Singleton and shared", kind: "bars", figure: "time", unit: "ns" }],
+  rounds: 9,
+  processes: 3
 }
 
 export default subject

@@ -102,8 +102,8 @@ const subject: Subject = {
     }
   ],
   // The first thousands of requests run at a third of the speed.
-  sampleTime: 60,
-  warmUp: 500
+  sampleTime: 80,
+  warmUp: 1_300
 }
 
 export default subject

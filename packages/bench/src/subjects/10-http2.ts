@@ -74,8 +74,8 @@ const subject: Subject = {
     cases: concurrencies.map((concurrency) => nameOf({ size, concurrency }))
   })),
   // The first thousands of requests run at a third of the speed.
-  sampleTime: 60,
-  warmUp: 500
+  sampleTime: 80,
+  warmUp: 1_300
 }
 
 export default subject

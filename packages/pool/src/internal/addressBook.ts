@@ -10,16 +10,16 @@ import type { AddressObserver } from "../BalancePool.ts"
 import { monotonic, type Run } from "./alarm.ts"
 import { Backoff } from "./backoff.ts"
 import { Observers } from "./observers.ts"
+import { type Ranked, Ranks } from "./ranks.ts"
 
 /** One address, for as long as it stays in the list. One that returns starts clean, with a new entry. */
-export class Entry<Addr> {
+export class Entry<Addr> implements Ranked {
   readonly address: Addr
   readonly backoff: Backoff<unknown>
   /** Open and connecting ones. */
   connections = 0
+  place = 0
   removed = false
-  /** Set aside, and nobody was told yet that it is back. */
-  aside = false
   /** Called when it leaves the list. */
   readonly leaving = new Set<() => void>()
 
@@ -36,6 +36,11 @@ type Callbacks<Addr> = Required<{
 
 export class AddressBook<Addr> {
   private readonly entries = MutableHashMap.empty<Addr, Entry<Addr>>()
+  /** Every entry is either here or set aside; it may be back without anybody having noticed. */
+  private readonly up = new Ranks<Entry<Addr>>()
+  private readonly aside = new Set<Entry<Addr>>()
+  /** None of those set aside is back earlier, in monotonic milliseconds. */
+  private nextBack = Infinity
   /** How many connections addresses still have that have left the list. */
   private readonly left = MutableHashMap.empty<Addr, number>()
   private readonly listeners = new Set<() => void>()
@@ -75,7 +80,9 @@ export class AddressBook<Addr> {
       const found = MutableHashMap.get(this.entries, address)
       if (found._tag === "Some") old.delete(found.value.address)
       else {
-        MutableHashMap.set(this.entries, address, new Entry(address, this.backoff))
+        const entry = new Entry(address, this.backoff)
+        MutableHashMap.set(this.entries, address, entry)
+        this.up.add(entry)
         added = true
         this.tell("added", address)
       }
@@ -88,6 +95,7 @@ export class AddressBook<Addr> {
   private remove(entry: Entry<Addr>): void {
     entry.removed = true
     entry.backoff.stop()
+    if (!this.aside.delete(entry)) this.up.remove(entry)
     MutableHashMap.remove(this.entries, entry.address)
     if (entry.connections > 0) this.countLeft(entry.address, entry.connections)
     this.tell("removed", entry.address)
@@ -114,40 +122,38 @@ export class AddressBook<Addr> {
    * eligible; but not for an attempt that has `failed` already.
    */
   choose(tried: ReadonlySet<Entry<Addr>>, failed: boolean, random: () => number): Entry<Addr> | undefined {
-    let best: Array<Entry<Addr>> = []
+    this.notice()
+    const best = this.up.choose(this.cap, tried, random)
+    if (best !== undefined || this.up.size > 0 || failed) return best
     let first: Entry<Addr> | undefined
-    let someUp = false
-    for (const entry of MutableHashMap.values(this.entries)) {
-      const aside = this.isAside(entry)
-      if (!aside) someUp = true
+    for (const entry of this.aside) {
       if (tried.has(entry) || entry.connections >= this.cap) continue
-      if (aside) {
-        if (first === undefined || entry.backoff.restsUntil < first.backoff.restsUntil) first = entry
-      } else if (best.length === 0 || entry.connections < best[0]!.connections) best = [entry]
-      else if (entry.connections === best[0]!.connections) best.push(entry)
+      if (first === undefined || entry.backoff.restsUntil < first.backoff.restsUntil) first = entry
     }
-    if (best.length > 0) return best[Math.floor(random() * best.length)]
-    return someUp || failed ? undefined : first
+    return first
   }
 
   /** Whether an address that was not tried is worth waiting for, although it has no room. */
   isWorthWaiting(tried: ReadonlySet<Entry<Addr>>): boolean {
-    for (const entry of MutableHashMap.values(this.entries)) if (!tried.has(entry) && !this.isAside(entry)) return true
-    return false
+    this.notice()
+    return this.up.hasOtherThan(tried)
   }
 
   /** Whether a connect could start: at one that is set aside only where all are. */
   get hasRoom(): boolean {
-    let someUp = false
-    let room = false
-    for (const entry of MutableHashMap.values(this.entries)) {
-      const aside = this.isAside(entry)
-      if (!aside) someUp = true
-      if (entry.connections >= this.cap) continue
-      if (!aside) return true
-      room = true
+    this.notice()
+    if (this.up.size > 0) return this.up.hasBelow(this.cap)
+    for (const entry of this.aside) if (entry.connections < this.cap) return true
+    return false
+  }
+
+  /** Notices which addresses are no longer set aside; looks at those that were only. */
+  private notice(): void {
+    if (this.aside.size === 0 || monotonic(this.clock) < this.nextBack) return
+    this.nextBack = Infinity
+    for (const entry of this.aside) {
+      if (this.isAside(entry)) this.nextBack = Math.min(this.nextBack, entry.backoff.restsUntil)
     }
-    return room && !someUp
   }
 
   // ---------------------------------------------------------------------------
@@ -155,14 +161,19 @@ export class AddressBook<Addr> {
   // ---------------------------------------------------------------------------
 
   occupy(entry: Entry<Addr>): void {
-    entry.connections++
+    this.count(entry, 1)
     if (entry.removed) this.countLeft(entry.address, 1)
   }
 
   vacate(entry: Entry<Addr>): void {
-    entry.connections--
+    this.count(entry, -1)
     if (entry.removed) this.countLeft(entry.address, -1)
     this.changed()
+  }
+
+  private count(entry: Entry<Addr>, change: 1 | -1): void {
+    if (entry.removed || this.aside.has(entry)) entry.connections += change
+    else this.up.move(entry, change)
   }
 
   failed(entry: Entry<Addr>, cause: Cause<unknown>): void {
@@ -170,9 +181,11 @@ export class AddressBook<Addr> {
     entry.backoff.failure(cause)
     // Even where the schedule says 0: attempts that wait for each other would spin.
     entry.backoff.atLeast(1)
+    this.nextBack = Math.min(this.nextBack, entry.backoff.restsUntil)
     entry.backoff.wake(this.mustRing)
-    if (entry.aside) return
-    entry.aside = true
+    if (this.aside.has(entry)) return
+    this.up.remove(entry)
+    this.aside.add(entry)
     this.tell("setAside", entry.address, entry.backoff.restsUntil - monotonic(this.clock), cause)
   }
 
@@ -185,8 +198,8 @@ export class AddressBook<Addr> {
   /** Tells when it is over. */
   private isAside(entry: Entry<Addr>): boolean {
     if (entry.backoff.resting) return true
-    if (entry.aside) {
-      entry.aside = false
+    if (this.aside.delete(entry)) {
+      this.up.add(entry)
       this.tell("back", entry.address)
     }
     return false
@@ -194,6 +207,7 @@ export class AddressBook<Addr> {
 
   private readonly backoff = (entry: Entry<Addr>): Backoff<unknown> =>
     new Backoff<unknown>(this.schedule, this.run, this.clock, () => {
+      this.nextBack = 0
       // The schedule took its time to say how long.
       if (entry.backoff.resting) return entry.backoff.wake(this.mustRing)
       this.isAside(entry)
@@ -227,7 +241,7 @@ export class AddressBook<Addr> {
     const rang = this.mustRing
     this.demand += change
     if (this.mustRing === rang) return
-    for (const entry of MutableHashMap.values(this.entries)) entry.backoff.wake(!rang)
+    for (const entry of this.aside) entry.backoff.wake(!rang)
   }
 
   private get mustRing(): boolean {
