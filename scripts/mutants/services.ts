@@ -7,8 +7,8 @@ const balance: ReadonlyArray<Mutation> = [
   {
     name: "an address gets its second connection before all have a first",
     file: `${src}/ranks.ts`,
-    find: " || connections < this.least) this.least = connections",
-    replace: ") this.least = connections",
+    find: "for (let n = this.least; n < Math.min(cap, this.byConnections.length); n++)",
+    replace: "for (let n = Math.min(cap, this.byConnections.length) - 1; n >= 0; n--)",
     test: inPool(
       "BalancePool",
       "BalancePool > spread > B3 no address gets its second connection before all have a first"
@@ -24,7 +24,8 @@ const balance: ReadonlyArray<Mutation> = [
   {
     name: "an address whose connects fail is not set aside",
     file: `${src}/addressBook.ts`,
-    find: "if (entry.backoff.resting) return true",
+    find: `    this.up.remove(entry)
+    this.aside.add(entry)`,
     replace: "",
     test: inPool(
       "BalancePool",
