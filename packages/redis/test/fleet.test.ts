@@ -44,6 +44,7 @@ describe.skipIf(missing("redis-server"))("a fleet on Redis", () => {
         )
         server.takePeak()
         const names = Array.from({ length: 8 }, (_, i) => `p${i}`)
+        const from = performance.now()
         const workers = yield* Effect.forEach(names, (name) => start("fleet", name, 50))
         yield* eventually(
           15,
@@ -53,8 +54,9 @@ describe.skipIf(missing("redis-server"))("a fleet on Redis", () => {
         const { perSecond, served } = yield* rate(2)
         const shares = names.map((name) => server.open(name))
         const exchanges = workers.map((one) => one.stats()?.["exchanges"])
+        const seconds = ((performance.now() - from) / 1000).toFixed(1)
         console.log(
-          `fleet ${perSecond.toFixed()}/s, alone ${alone.perSecond.toFixed()}/s, shares ${shares}, exchanges ${exchanges}`
+          `fleet ${perSecond.toFixed()}/s, alone ${alone.perSecond.toFixed()}/s, shares ${shares}, exchanges ${exchanges} in ${seconds} s`
         )
         assert.isAtMost(server.takePeak(), max)
         for (const name of names) assert.isAbove(served.get(name) ?? 0, 0, name)
