@@ -182,8 +182,8 @@ export const http1: ReadonlyArray<Mutation> = [
   {
     name: "the socket outlives the scope of its connection",
     file: connection,
-    find: "() => Effect.sync(() => socket.destroy())",
-    replace: "() => Effect.void",
+    find: "  socket.destroy()\n}",
+    replace: "  void socket\n}",
     test: inHttp(
       "Http1Connection.reuse",
       "Http1Connection > the end of its scope > closes a socket that has no scope of its own"

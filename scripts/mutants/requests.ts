@@ -107,20 +107,12 @@ export const requests: ReadonlyArray<Mutation> = [
   {
     name: "a socket is owned by its scope only once it has connected",
     file: socket,
-    find: `  Effect.acquireRelease(
-    Effect.try({
-      try: () => create().on("error", ignore),
-      catch: (cause) => new SocketError({ endpoint: attempt.endpoint, reason: reasonOf(attempt.phase, cause) })
-    }),
-    (socket) => Effect.sync(() => socket.destroy())
-  )`,
-    replace: `  Effect.tap(
-    Effect.try({
-      try: () => create().on("error", ignore),
-      catch: (cause) => new SocketError({ endpoint: attempt.endpoint, reason: reasonOf(attempt.phase, cause) })
-    }),
-    (socket) => Effect.addFinalizer(() => Effect.sync(() => socket.connecting || socket.destroy()))
-  )`,
+    find: `const destroy = (socket: Net.Socket): void => {
+  socket.destroy()
+}`,
+    replace: `const destroy = (socket: Net.Socket): void => {
+  if (!socket.connecting) socket.destroy()
+}`,
     test: inHttp(
       "SocketConnector",
       "SocketConnector > interruption > before it is ready closes the socket at once, though its scope stays open"

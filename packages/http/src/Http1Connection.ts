@@ -17,6 +17,7 @@ import type { Limits } from "./internal/exchange.ts"
 import { type Carrier, Http1Exchange } from "./internal/http1Exchange.ts"
 import { resolve } from "./internal/http1Options.ts"
 import { formatEndpoint, getPeer } from "./internal/peer.ts"
+import { untilScopeCloses } from "./internal/untilScopeCloses.ts"
 
 /**
  * Options of {@link make}.
@@ -83,12 +84,16 @@ export const make = (
   options: Http1Options = {}
 ): Effect.Effect<HttpConnection, never, Scope.Scope> =>
   Effect.flatMap(Clock.Clock, (clock) =>
-    Effect.acquireRelease(
+    untilScopeCloses(
       Effect.sync(() => new Http1Connection(socket, options, clock)),
-      // It fails what is under way, and undici has nothing else to close.
-      () => Effect.sync(() => socket.destroy())
+      close
     )
   )
+
+/** It fails what is under way, and undici has nothing else to close. */
+const close = ({ socket }: Http1Connection): void => {
+  socket.destroy()
+}
 
 class Http1Connection implements HttpConnection, Carrier {
   readonly protocol = "http/1.1"

@@ -12,6 +12,7 @@ import type { HttpConnection } from "./HttpConnection.ts"
 import { resolve } from "./internal/http2Options.ts"
 import { Http2Session } from "./internal/http2Session.ts"
 import { formatEndpoint, getPeer } from "./internal/peer.ts"
+import { untilScopeCloses } from "./internal/untilScopeCloses.ts"
 import { Reset, SocketError, Tls } from "./SocketError.ts"
 
 /**
@@ -122,12 +123,14 @@ export const make = (
       const endpoint = endpointOf(socket)
       const unusable = whyUnusable(socket)
       if (unusable !== undefined) return Effect.fail(new SocketError({ endpoint, reason: unusable }))
-      return Effect.acquireRelease(
+      return untilScopeCloses(
         Effect.sync(() => new Http2Session(socket, options.authority ?? endpoint, settings, clock)),
-        (connection) => Effect.sync(() => connection.close())
+        close
       )
     })
   )
+
+const close = (session: Http2Session): void => session.close()
 
 const endpointOf = (socket: Net.Socket): string =>
   getPeer(socket)?.endpoint ?? formatEndpoint(socket.remoteAddress ?? "localhost", socket.remotePort ?? 80)

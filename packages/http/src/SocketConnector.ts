@@ -16,6 +16,7 @@ import * as NodeTls from "node:tls"
 import { millis } from "./internal/options.ts"
 import { formatEndpoint, getPeer, setPeer } from "./internal/peer.ts"
 import { type Address, resolve } from "./internal/resolve.ts"
+import { untilScopeCloses } from "./internal/untilScopeCloses.ts"
 import { type Phase, reasonOf, SocketError, Timeout, Tls } from "./SocketError.ts"
 
 /**
@@ -257,13 +258,17 @@ const ignore = () => {}
  * socket without one ends the process when its peer resets it.
  */
 const own = <S extends Net.Socket>(attempt: Attempt, create: () => S): Effect.Effect<S, SocketError, Scope.Scope> =>
-  Effect.acquireRelease(
+  untilScopeCloses(
     Effect.try({
       try: () => create().on("error", ignore),
       catch: (cause) => new SocketError({ endpoint: attempt.endpoint, reason: reasonOf(attempt.phase, cause) })
     }),
-    (socket) => Effect.sync(() => socket.destroy())
+    destroy
   )
+
+const destroy = (socket: Net.Socket): void => {
+  socket.destroy()
+}
 
 /** Waits for `event`. On failure and interruption the stage's scope destroys the socket. */
 const ready = (

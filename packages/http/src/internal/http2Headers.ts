@@ -56,16 +56,23 @@ export const makeHead = (
   if (method === "CONNECT") return new Invalid("CONNECT is not supported")
   if (!path.startsWith("/") && !(path === "*" && method === "OPTIONS")) return new Invalid("its path must start with /")
   if (badPath.test(path)) return new Invalid("its path has a character that is not allowed")
-  const fields: RequestHead["fields"] = Object.create(null)
-  Object.assign(fields, { ":method": method, ":scheme": scheme, ":authority": authority, ":path": path })
-  for (const [name, value] of Object.entries(request.headers ?? {})) {
-    const invalid = addField(fields, name.toLowerCase(), value)
-    if (invalid !== undefined) return invalid
+  const fields = {
+    __proto__: null,
+    ":method": method,
+    ":scheme": scheme,
+    ":authority": authority,
+    ":path": path
+  } as unknown as RequestHead["fields"]
+  if (request.headers !== undefined) {
+    for (const [name, value] of Object.entries(request.headers)) {
+      const invalid = addField(fields, name.toLowerCase(), value)
+      if (invalid !== undefined) return invalid
+    }
   }
   const length = checkLength(fields, request.body)
   if (length instanceof Invalid) return length
   let size = 0
-  for (const name of Object.keys(fields)) {
+  for (const name in fields) {
     const value = fields[name]!
     if (typeof value === "string") size += fieldSize(name, value)
     else for (const each of value) size += fieldSize(name, each)
