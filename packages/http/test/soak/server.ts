@@ -117,7 +117,7 @@ class Address implements Host {
         for (const connection of this.connections) connection.deaf = true
         return
       case "reset":
-        for (const socket of this.sockets) reset(socket)
+        for (const socket of this.sockets) this.cut(socket)
         return
       case "close":
         for (const { socket } of this.connections) socket.end()
@@ -130,13 +130,20 @@ class Address implements Host {
         return
       case "down":
         this.server.close()
-        for (const socket of this.sockets) reset(socket)
+        for (const socket of this.sockets) this.cut(socket)
         clearTimeout(this.back)
         this.back = setTimeout(() => this.listen(), fault.lasts)
         return
       default:
         this.next[fault.fault] = fault.times
     }
+  }
+
+  /** Resets a connection. Node leaks one that is reset while TLS over it shuts down: then only closes it. */
+  private cut(socket: Net.Socket): void {
+    const isOver = (other: Net.Socket) => other.remotePort === socket.remotePort && !other.writable
+    if (Array.from(this.connections).some((connection) => isOver(connection.socket))) socket.destroy()
+    else reset(socket)
   }
 
   /** Goes on with what was held back. */

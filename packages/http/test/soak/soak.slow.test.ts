@@ -3,7 +3,7 @@ import { runSeed } from "../../../pool/test/support/random.ts"
 import { parseSeconds, soak } from "./soaked.ts"
 
 /** How long to load it: `POOLKIT_SOAK=30m` takes half an hour. */
-const seconds = parseSeconds(process.env["POOLKIT_SOAK"] ?? "60s")
+const seconds = parseSeconds(process.env["POOLKIT_SOAK"] ?? "120s")
 
 describe("soak", () => {
   it.live(
