@@ -154,6 +154,27 @@ describe.skipIf(missing("redis-server"))("RedisLimitStore", () => {
       })
     )
 
+    it.live("a Redis that vanished without a word, and is there for whoever comes, costs no lease", () =>
+      Effect.gen(function* () {
+        const server = yield* redis()
+        const gate = yield* proxy(server.port)
+        yield* Effect.gen(function* () {
+          const stats = yield* limit({ url: `redis://127.0.0.1:${gate.port}` }, { leaseTime: "3 seconds" })
+          gate.freeze()
+          const seen = new Set<unknown>()
+          yield* eventually(
+            5,
+            () => {
+              seen.add(stats().lease)
+              return stats().failures > 0 && stats().lease === "held"
+            },
+            () => JSON.stringify(stats())
+          )
+          assert.deepStrictEqual([...seen], ["held", "failing"])
+        }).pipe(Effect.scoped, quietly)
+      })
+    )
+
     it.live("stats and one line in the log say why Redis is away", () =>
       Effect.gen(function* () {
         const server = yield* redis()

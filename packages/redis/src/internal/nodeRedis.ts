@@ -46,7 +46,7 @@ export const connectNodeRedis = (
       url,
       // What an exchange said may be wrong by the time that a queue is sent.
       disableOfflineQueue: true,
-      // A connection that its peer has forgotten would otherwise be waited for until TCP gives up, which takes minutes.
+      // For the connection of a subscriber, that waits for whatever comes: until TCP gives up where Redis's host vanished.
       pingInterval: 5_000,
       socket: socket(abort.signal)
     })
@@ -59,8 +59,23 @@ export const connectNodeRedis = (
     built = true
     const { client } = Context.get(services, NodeRedis.NodeRedis)
     yield* Effect.addFinalizer(() => destroy(client, abort))
+    const redis = Context.get(services, Redis.Redis)
+    const watched = watch(() => {
+      if (!client.isReady) return
+      lost = new Error("no answer")
+      client.destroy()
+      // It goes on trying, and tells `reconnectStrategy` what is wrong.
+      client.connect().catch(() => {})
+    })
     return {
-      redis: { ...Context.get(services, Redis.Redis), subscribe: (channel) => subscribe(client, socket, channel) },
+      redis: {
+        ...redis,
+        eval:
+          (script) =>
+          (...params) =>
+            watched(redis.eval(script)(...params)),
+        subscribe: (channel) => subscribe(client, socket, channel)
+      },
       causeOf: ({ cause }) => (client.isReady ? cause : (lost ?? cause))
     }
   })
@@ -85,6 +100,27 @@ const destroy = (client: Client, abort: AbortController): Effect.Effect<void> =>
     client.destroy()
     abort.abort()
   })
+
+/**
+ * Calls `silent` when a command that was under way for a while is given up.
+ * Where Redis's host vanished only that tells: each command that is written
+ * counts as activity, and TCP goes on for a quarter of an hour.
+ */
+const watch =
+  (silent: () => void) =>
+  <A, E>(command: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.suspend(() => {
+      const from = performance.now()
+      return Effect.onInterrupt(command, () =>
+        Effect.sync(() => {
+          // A limit that ends gives up its exchange as well.
+          if (performance.now() - from >= patience) silent()
+        })
+      )
+    })
+
+/** Milliseconds. */
+const patience = 100
 
 /** As the service's own, which cannot be given up while it connects, however long that takes. */
 const subscribe = (

@@ -75,6 +75,8 @@ export interface Proxy {
   /** From now on nothing passes, in either direction; connections stay open. */
   readonly pause: () => void
   readonly resume: () => void
+  /** Whoever is connected now hears nothing any more, and neither does the other end. Others are served. */
+  readonly freeze: () => void
   /** From now on it hangs up, on those that are connected and on everybody who comes. */
   readonly cut: () => void
   /** When somebody connected; monotonic milliseconds. */
@@ -125,6 +127,7 @@ export const proxy = (target: number): Effect.Effect<Proxy, never, Scope.Scope> 
         paused = false
         each((socket) => void socket.resume())
       },
+      freeze: () => each((socket) => void socket.pause()),
       cut: () => {
         isCut = true
         each((socket) => void socket.destroy())
