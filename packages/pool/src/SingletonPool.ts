@@ -182,7 +182,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
     if (this.connections.observers.watchesLoans) {
       this.waitEnded(loan, "served")
       loan.since = monotonic(this.connections.clock)
-      this.connections.observers.emit("borrowed", connection)
+      this.connections.observers.borrowed(connection)
     }
     loan.phase = "lent"
     return true
@@ -267,7 +267,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
   private giveBack(loan: Loan<Conn, E | PoolError>, connection: Connection<Conn>): void {
     connection.borrowers--
     if (this.connections.observers.watchesLoans) {
-      this.connections.observers.emit("returned", connection, this.connections.since(loan.since))
+      this.connections.observers.returned(connection, this.connections.since(loan.since))
     }
     // A pool that drained has closed it under its borrowers.
     if (connection.state !== "used") return

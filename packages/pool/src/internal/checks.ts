@@ -20,7 +20,7 @@ export class Checks<Conn> {
     this.clock = clock
   }
 
-  rejects(connection: Connection<Conn>): EvictReason | undefined {
+  rejects(connection: Connection<Conn>, time?: number): EvictReason | undefined {
     if (this.options.isOpen !== undefined) {
       try {
         if (!this.options.isOpen(connection.value)) return "closed"
@@ -29,7 +29,7 @@ export class Checks<Conn> {
       }
     }
     if (this.guards.length === 0) return undefined
-    const now = this.clock.currentTimeMillisUnsafe()
+    const now = time ?? this.clock.currentTimeMillisUnsafe()
     for (const keep of this.guards) {
       const reason = judge(keep, connection, now)
       if (reason !== undefined) return reason

@@ -167,7 +167,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     if (this.connections.observers.watchesLoans) {
       if (loan.phase === "settled") this.waitEnded(loan, "served")
       loan.since = monotonic(this.connections.clock)
-      this.connections.observers.emit("borrowed", connection)
+      this.connections.observers.borrowed(connection)
     }
     loan.phase = "lent"
   }
@@ -183,12 +183,12 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
       const connection = loan.held!
       connection.borrowers--
       if (this.connections.observers.watchesLoans) {
-        this.connections.observers.emit("returned", connection, this.connections.since(loan.since))
+        this.connections.observers.returned(connection, this.connections.since(loan.since))
       }
       if (this.gone(connection)) return
       // What goes straight to the next borrower has no use for the time, which is expensive.
-      if (connection.borrowers === 0 && this.connections.checks.timed) this.connections.rests(connection)
-      this.comeBack(connection)
+      const timed = connection.borrowers === 0 && this.connections.checks.timed
+      this.comeBack(connection, timed ? this.connections.rests(connection) : undefined)
     } else if (phase === "waiting") {
       const orphan = this.line.leave(loan) as Own<Conn, E> | undefined
       this.waitEnded(loan, "interrupted")
@@ -213,8 +213,9 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     return connection.state === "closing" || connection.state === "closed"
   }
 
-  private comeBack(connection: Connection<Conn>): void {
-    const reason = this.connections.rejects(connection)
+  /** `now` is the time, if it is known. */
+  private comeBack(connection: Connection<Conn>, now?: number): void {
+    const reason = this.connections.rejects(connection, now)
     const waiters = this.line.waiters.first !== undefined
     if (reason !== undefined) this.retire(connection, reason)
     else if (this.connections.share?.yields(waiters || connection.borrowers > 0)) this.retire(connection, "capacity")

@@ -280,14 +280,14 @@ export class Connections<Conn, E> {
   // Checking
   // ---------------------------------------------------------------------------
 
-  /** Why the connection must not be lent, if so. */
-  rejects(connection: Connection<Conn>): EvictReason | undefined {
-    return connection.verdict ?? this.checks.rejects(connection)
+  /** Why the connection must not be lent, if so; `now` is the time, if it is known. */
+  rejects(connection: Connection<Conn>, now?: number): EvictReason | undefined {
+    return connection.verdict ?? this.checks.rejects(connection, now)
   }
 
-  /** Nobody borrows it from now on. */
-  rests(connection: Connection<Conn>): void {
-    connection.idleSince ??= this.clock.currentTimeMillisUnsafe()
+  /** Nobody borrows it from now on; returns when that began. */
+  rests(connection: Connection<Conn>): number {
+    return (connection.idleSince ??= this.clock.currentTimeMillisUnsafe())
   }
 
   needsValidation(connection: Connection<Conn>): boolean {

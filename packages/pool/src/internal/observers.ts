@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
-import type { Observer } from "../ConnectionPool.ts"
+import type { ConnectionInfo, Observer } from "../ConnectionPool.ts"
 import type { Run } from "./alarm.ts"
 
 type Callback<K extends keyof Observer> = NonNullable<Observer[K]>
@@ -30,12 +30,33 @@ export class Observers {
         })
     )
 
-  emit<K extends keyof Observer>(name: K, ...args: Parameters<Callback<K>>): void {
+  emit<K extends Exclude<keyof Observer, "borrowed" | "returned">>(name: K, ...args: Parameters<Callback<K>>): void {
     for (const observer of this.list) {
       const callback = observer[name] as ((...args: Array<unknown>) => void) | undefined
       if (callback === undefined) continue
       try {
         callback.apply(observer, args)
+      } catch (defect) {
+        this.report(defect)
+      }
+    }
+  }
+
+  /** As `emit`, without lists of arguments: these two come with every loan. */
+  borrowed(connection: ConnectionInfo): void {
+    for (const observer of this.list) {
+      try {
+        observer.borrowed?.(connection)
+      } catch (defect) {
+        this.report(defect)
+      }
+    }
+  }
+
+  returned(connection: ConnectionInfo, elapsed: number): void {
+    for (const observer of this.list) {
+      try {
+        observer.returned?.(connection, elapsed)
       } catch (defect) {
         this.report(defect)
       }
