@@ -51,9 +51,9 @@ export interface NodeRedisLimitStoreOptions extends RedisLimitStoreOptions {
  *
  * Each exchange is one `EVALSHA` on the hash `<prefix><key>`: atomic, timed by
  * Redis's clock, O(processes). Wakes go through the channel
- * `<prefix><key>:wake`, on one more connection for each limit. Needs Redis 5 or
- * later. A limit that nobody uses is forgotten after a day. Fails if Redis does
- * not answer `PING`.
+ * `<prefix><key>:wake`, on one more connection for each limit. A limit that
+ * nobody uses is forgotten after a day. Needs Redis 5 or later, with node-redis
+ * 6. Fails if Redis does not answer `PING`.
  *
  * @see {@link layerStoreNodeRedis} for a connection that suits it
  * @category layers

@@ -31,7 +31,7 @@ export const makeStoredLimit = (
       run(log(settings.key, event))
     })
     // Three of them fit between the moment an exchange is due and the end of the lease.
-    const timeout = Duration.millis(settings.leaseTime / 6)
+    const timeout = Duration.millis(Math.ceil(settings.leaseTime / 6))
     const ask = (claim: LimitClaim) =>
       Effect.timeoutOrElse(store.exchange(claim), {
         duration: timeout,
