@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
 import type { ChildProcess } from "node:child_process"
 import { ask, start } from "./children.ts"
+import type { Profile } from "./profile.ts"
 import type { Case, Figures } from "./subject.ts"
 
 export interface Settings {
@@ -31,6 +32,7 @@ export interface Measured {
   readonly setup?: string | undefined
   readonly operations: number
   readonly rounds: ReadonlyArray<Figures>
+  readonly profile?: Profile | undefined
 }
 
 /** What a contestant's process is told. */
@@ -52,6 +54,7 @@ interface Entrant extends Ready {
   readonly contestant: string
   readonly child: ChildProcess
   readonly rounds: Array<Figures>
+  profile?: Profile
 }
 
 const runner = new URL("./runContestant.ts", import.meta.url)
@@ -67,12 +70,18 @@ const enter = (task: Task): Effect.Effect<Entrant, Error, Scope> =>
 const takeSample = ({ child, rounds }: Entrant) =>
   Effect.map(ask<Figures>(child, "sample"), (figures) => void rounds.push(figures))
 
-/** Measures some contestants of a case. Everybody is warm before the first round. */
+const takeProfile = (entrant: Entrant) =>
+  Effect.map(ask<Profile>(entrant.child, "profile"), (profile) => {
+    entrant.profile = profile
+  })
+
+/** Measures some contestants of a case, and shows where the time goes of some of them. Everybody is warm before the first round. */
 export const measure = (
   subject: URL,
   { name, together = false }: Case,
   contestants: ReadonlyArray<string>,
-  settings: Settings
+  settings: Settings,
+  profiled: ReadonlyArray<string> = []
 ): Effect.Effect<ReadonlyArray<Measured>, Error> => {
   const { processes } = settings
   const firstRound = (nth: number) => Math.floor((nth * settings.rounds) / processes)
@@ -87,6 +96,10 @@ export const measure = (
         const turns = entrants.map((_, place) => entrants[(round + place) % entrants.length]!)
         yield* Effect.forEach(turns, takeSample, { concurrency: together ? "unbounded" : 1, discard: true })
       }
+      if (to === settings.rounds) {
+        const chosen = entrants.filter(({ contestant }) => profiled.includes(contestant))
+        yield* Effect.forEach(chosen, takeProfile, { discard: true })
+      }
       return entrants
     }).pipe(Effect.scoped)
   return Effect.map(Effect.forEach(shares, measureShare), (groups) =>
@@ -94,7 +107,8 @@ export const measure = (
       contestant,
       setup,
       operations,
-      rounds: groups.flatMap((entrants) => entrants[index]!.rounds)
+      rounds: groups.flatMap((entrants) => entrants[index]!.rounds),
+      profile: groups.at(-1)![index]!.profile
     }))
   )
 }

@@ -1,10 +1,11 @@
 /**
  * One contestant of a case, in a process of its own: opens, warms up, says how
- * many operations a sample has, and takes a sample whenever it is asked.
+ * many operations a sample has, and takes a sample or a profile whenever it is asked.
  */
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import type { Ready, Task } from "./measure.ts"
+import { profile } from "./profile.ts"
 import { calibrate, sample } from "./sample.ts"
 import type { Subject } from "./subject.ts"
 
@@ -21,6 +22,8 @@ const run = await Effect.runPromise(Effect.provideService(contestant.open, Scope
 const { sampleTime, warmUp } = task.settings
 const operations = chosen.operations ?? (await calibrate(run, chosen.batch ?? 1, sampleTime, warmUp))
 
-process.on("message", async () => process.send?.(await sample(run, operations)))
+process.on("message", async (question: "sample" | "profile") =>
+  process.send?.(await (question === "profile" ? profile(run, 4 * operations) : sample(run, operations)))
+)
 process.once("disconnect", () => process.exit())
 process.send?.({ operations, setup: contestant.setup } satisfies Ready)

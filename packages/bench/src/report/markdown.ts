@@ -129,7 +129,7 @@ const section = ({ name, result, subject }: Measured): string => {
       `${result.machine.load > 1 ? `, while the machine had a load of ${result.machine.load}` : ""}.\n`,
     ...pictures,
     ...(existsSync(note) ? [readFileSync(note, "utf8")] : []),
-    ...result.cases.flatMap((one) => [`**${one.name}**\n`, caseTable(subject, one)]),
+    ...result.cases.flatMap((one) => [`**${one.name}**\n`, caseTable(subject, one), ...profiles(one)]),
     setups(result)
   ].join("\n")
 }
@@ -163,6 +163,19 @@ const caseTable = (subject: Subject, one: CaseResult): string => {
   const [head, ...rows] = caseRows(subject, one)
   return table(head!, rows)
 }
+
+/** What stands between what was found and what is aimed for, as far as a profile can tell. */
+const profiles = ({ contestants }: CaseResult): ReadonlyArray<string> =>
+  contestants.flatMap(({ contestant, profile }) => {
+    if (profile === undefined) return []
+    const percent = (share: number) => `${number(share * 100, 0)} %`
+    const parts = Object.entries(profile.parts).filter(([, share]) => share >= 0.005)
+    const functions = profile.functions.map(({ name, part, share }) => `\`${name}\` of ${part} ${percent(share)}`)
+    return [
+      `Where the time of ${contestant} goes: ${parts.map(([part, share]) => `${part} ${percent(share)}`).join(", ")}; ` +
+        `most of it in ${functions.join(", ")}.\n`
+    ]
+  })
 
 const setups = ({ cases }: Result): string => {
   const known = new Map(

@@ -7,6 +7,9 @@ import * as Clients from "../peers/http.ts"
 import { rawSocket } from "../peers/raw.ts"
 
 const concurrencies = [1, 10, 50]
+/** Where one request at a time would show nothing that the plainest cases do not. */
+const concurrenciesOf = (tls: boolean, size: number) =>
+  tls || size !== 100 ? concurrencies.filter((concurrency) => concurrency > 1) : concurrencies
 const sizes = [100, 65_536]
 
 const nameOf = ({ concurrency, size, tls }: Omit<Situation, "version">) =>
@@ -19,7 +22,9 @@ const clients = ({ concurrency, size, tls }: Omit<Situation, "version">) => [
   Clients.undiciPoolDispatch,
   Clients.undiciPoolRequest,
   ...(concurrency === 1 ? [Clients.undiciClientRequest] : []),
-  ...(tls || size !== 100 ? [] : [Clients.undiciAgentRequest, Clients.fetch, Clients.gotHttp1, Clients.layerNodeHttp]),
+  ...(tls || size !== 100 || concurrency === 10
+    ? []
+    : [Clients.undiciAgentRequest, Clients.fetch, Clients.gotHttp1, Clients.layerNodeHttp]),
   Clients.nodeHttp,
   Clients.layerUndici,
   rawSocket
@@ -27,7 +32,7 @@ const clients = ({ concurrency, size, tls }: Omit<Situation, "version">) => [
 
 const cases: ReadonlyArray<Case> = [false, true].flatMap((tls) =>
   sizes.flatMap((size) =>
-    concurrencies.map((concurrency) => {
+    concurrenciesOf(tls, size).map((concurrency) => {
       const situation = { version: "http1" as const, tls, size, concurrency }
       return {
         name: nameOf(situation),
@@ -90,7 +95,11 @@ const subject: Subject = {
       figure: "cpu",
       unit: "µs",
       scale: 1e-3,
-      cases: [false, true].flatMap((tls) => [1, 50].map((concurrency) => nameOf({ tls, size: 100, concurrency })))
+      cases: [false, true].flatMap((tls) =>
+        concurrenciesOf(tls, 100).flatMap((concurrency) =>
+          concurrency === 10 ? [] : nameOf({ tls, size: 100, concurrency })
+        )
+      )
     },
     {
       title: "HTTP/1.1, 64 KiB: CPU of the client per request",
@@ -98,7 +107,7 @@ const subject: Subject = {
       figure: "cpu",
       unit: "µs",
       scale: 1e-3,
-      cases: [false, true].flatMap((tls) => [1, 50].map((concurrency) => nameOf({ tls, size: 65_536, concurrency })))
+      cases: [false, true].flatMap((tls) => [10, 50].map((concurrency) => nameOf({ tls, size: 65_536, concurrency })))
     }
   ],
   // The first thousands of requests run at a third of the speed.
