@@ -19,13 +19,14 @@ export const makeClient = (
   oracle: LeakOracle,
   origin: string,
   dialect: Dialect,
-  options: HttpPool.HttpPoolOptions = {}
+  options: HttpPool.HttpPoolOptions = {},
+  insists = false
 ) =>
   Effect.map(HttpPool.make({ tls: { ca: certificates.ca }, maxSizePerOrigin: 32, ...options }), (pool): Client => {
     oracle.pool(pool)
     const target = Origin.make(origin)
     const send: Send = (request) => HttpRequest.execute(pool, target, request)
-    return { pool, send, ledger: new Ledger(send, dialect) }
+    return { pool, send, ledger: new Ledger(send, dialect, insists) }
   })
 
 /**

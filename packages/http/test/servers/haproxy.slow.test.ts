@@ -40,6 +40,17 @@ describe.skipIf(missing("haproxy", "nginx", "nghttpd"))("HAProxy", () => {
         })
       )
 
+      it.live("loses no GET over 10 restarts where callers ask again", () =>
+        Effect.gen(function* () {
+          const { backend, client, proxy } = yield* haproxyRig(oracle, path, true)
+          yield* whileRepeating(client.ledger, { ...load, methods: ["GET"], times: 10, action: proxy.restart })
+          const connections = yield* closePool(client)
+          const summary = client.ledger.settle(yield* backend.finish)
+          report(`HAProxy, ${path.name}, asked again`, summary, { connections, restarts: 10 })
+          assert.strictEqual(summary.answered, summary.requests)
+        })
+      )
+
       it.live("settles every request while the server behind it comes and goes, and takes 503 for an answer", () =>
         Effect.gen(function* () {
           const { backend, client, proxy } = yield* haproxyRig(oracle, path)

@@ -15,13 +15,14 @@ export const haproxyPaths = [
 
 export const haproxyRig = Effect.fnUntraced(function* (
   oracle: LeakOracle,
-  { back, front }: (typeof haproxyPaths)[number]
+  { back, front }: (typeof haproxyPaths)[number],
+  insists = false
 ) {
   const backend = yield* back === "http" ? nginx() : nghttpd({ tls: false })
   const proxy = yield* haproxy({
     backend: { port: backend.port, speaks: back },
     directives: "http-reuse safe\n  retries 0"
   })
-  const client = yield* makeClient(oracle, proxy[front], back === "http" ? nginxDialect : nghttpdDialect)
+  const client = yield* makeClient(oracle, proxy[front], back === "http" ? nginxDialect : nghttpdDialect, {}, insists)
   return { backend, client, proxy }
 })

@@ -13,10 +13,11 @@ const load = { callers: 32, methods: ["GET", "GET", "POST"] } as const
 describe.skipIf(missing("nginx"))("nginx", () => {
   for (const speaks of ["http", "https", "h2"] as const) {
     describe(speaks, () => {
-      const rig = Effect.gen(function* () {
+      const rigFor = Effect.fnUntraced(function* (insists: boolean) {
         const server = yield* nginx({ speaks })
-        return { client: yield* makeClient(oracle, server.origin, nginxDialect), server }
+        return { client: yield* makeClient(oracle, server.origin, nginxDialect, {}, insists), server }
       })
+      const rig = rigFor(false)
 
       it.live("loses no GET and does no POST twice over 40 reloads", () =>
         Effect.gen(function* () {
@@ -42,6 +43,17 @@ describe.skipIf(missing("nginx"))("nginx", () => {
           report(`nginx, ${speaks}`, summary, { connections, restarts: 10, "slowest recovery in ms": worst })
           assert.isAbove(summary.answered, 300)
           assert.isBelow(worst, 2_000)
+        })
+      )
+
+      it.live("loses no GET over 10 restarts where callers ask again", () =>
+        Effect.gen(function* () {
+          const { client, server } = yield* rigFor(true)
+          yield* whileRepeating(client.ledger, { ...load, methods: ["GET"], times: 10, action: server.restart })
+          const connections = yield* closePool(client)
+          const summary = client.ledger.settle(yield* server.finish, "partial")
+          report(`nginx, ${speaks}, asked again`, summary, { connections, restarts: 10 })
+          assert.strictEqual(summary.answered, summary.requests)
         })
       )
 
