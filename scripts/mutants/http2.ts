@@ -67,7 +67,7 @@ export const http2: ReadonlyArray<Mutation> = [
   {
     name: "one request more than the limit is queued within node",
     file: session,
-    find: "if (this.exchanges.size >= this.concurrency())",
+    find: "if (this.exchanges.length >= this.concurrency())",
     replace: "if (this.exchanges.size > this.concurrency())",
     test: inHttp(
       "Http2Connection.limits",

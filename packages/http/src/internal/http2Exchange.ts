@@ -47,6 +47,8 @@ interface OwnedStream extends Http2.ClientHttp2Stream {
  * has left it.
  */
 export class Http2Exchange extends Exchange {
+  /** Its index among those of its connection. */
+  place = 0
   private readonly carrier: Carrier
   private readonly stream: OwnedStream
   private readonly requestBody: RequestBody

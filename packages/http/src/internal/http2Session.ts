@@ -32,7 +32,8 @@ export class Http2Session implements HttpConnection, Carrier {
   private readonly session: Http2.ClientHttp2Session
   private readonly liveness: Liveness
   private readonly scheme: "http" | "https"
-  private readonly exchanges = new Set<Http2Exchange>()
+  /** Not a set: the tables that sets leave behind when they come and go keep what was in them until a full collection. */
+  private readonly exchanges: Array<Http2Exchange> = []
   private readonly watchers = new Set<Signals>()
   private peerStreams = assumedStreams
   private peerHeaderBytes = Infinity
@@ -76,11 +77,11 @@ export class Http2Session implements HttpConnection, Carrier {
     if (head instanceof Invalid) return refuse(new InvalidRequest({ detail: head.detail }))
     if (!this.isUsable()) return refuse(new ConnectionLost({ code: "CLOSED_WHILE_IDLE", cause: this.failure }))
     // node would queue it, and tell neither when it is sent nor that it was not.
-    if (this.exchanges.size >= this.concurrency()) return refuse(new ConnectionLost({ code: "AT_CAPACITY" }))
+    if (this.exchanges.length >= this.concurrency()) return refuse(new ConnectionLost({ code: "AT_CAPACITY" }))
     try {
       const exchange = new Http2Exchange(this, request, head, context, onEnd)
-      this.exchanges.add(exchange)
-      if (this.exchanges.size === 1) {
+      exchange.place = this.exchanges.push(exchange) - 1
+      if (this.exchanges.length === 1) {
         this.session.ref()
         this.liveness.start()
       }
@@ -137,7 +138,12 @@ export class Http2Session implements HttpConnection, Carrier {
   }
 
   onOver(exchange: Http2Exchange): void {
-    if (!this.exchanges.delete(exchange) || this.exchanges.size > 0) return
+    const last = this.exchanges.pop()!
+    if (last !== exchange) {
+      this.exchanges[exchange.place] = last
+      last.place = exchange.place
+    }
+    if (this.exchanges.length > 0) return
     this.liveness.pause()
     this.session.unref()
   }
