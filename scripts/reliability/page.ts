@@ -153,7 +153,7 @@ ${table(
 )}
 
 What failed at real servers are requests to a server that was restarted rather than reloaded, and POSTs written to an
-HTTP/1.1 connection in the moment in which the server closed it.
+HTTP/1.1 connection in the moment in which the server closed it. Where callers ask again, no GET is lost over restarts either.
 
 ### The soak
 
