@@ -57,7 +57,7 @@ const closing: ReadonlyArray<Mutation> = [
   {
     name: "a limit keeps the pools that have closed",
     file: `${pool}/memoryLimit.ts`,
-    find: "this.shares.delete(share)",
+    find: "else this.holders.delete(share)",
     replace: "",
     test: inPool("memory", "ConnectionLimit > memory > pools that have closed are not kept by a limit that lives on")
   },

@@ -27,7 +27,8 @@ export class MemoryLimit implements ConnectionLimit {
   debts = 0
   /** Connections that are closing because there are fewer slots now. */
   retiring = 0
-  protected readonly shares = new Set<MemoryShare>()
+  /** Pools that hold a slot: no more of them than there are slots, however many pools there are. */
+  protected readonly holders = new Set<MemoryShare>()
   private active = 0
   closed = false
 
@@ -38,13 +39,7 @@ export class MemoryLimit implements ConnectionLimit {
   }
 
   join(member: Member): Share {
-    const share = new MemoryShare(this, member)
-    this.shares.add(share)
-    return share
-  }
-
-  leave(share: MemoryShare): void {
-    this.shares.delete(share)
+    return new MemoryShare(this, member)
   }
 
   /** Grants nothing from now on: all its pools are about to close, and none may connect because another closes first. */
@@ -54,6 +49,8 @@ export class MemoryLimit implements ConnectionLimit {
 
   /** Pools that hold or want a slot. */
   countActive(share: MemoryShare): void {
+    if (share.held > 0) this.holders.add(share)
+    else this.holders.delete(share)
     const active = share.held > 0 || share.wants
     if (active === share.active) return
     share.active = active
@@ -108,7 +105,7 @@ export class MemoryLimit implements ConnectionLimit {
   leastRecentlyUsed(except?: MemoryShare): MemoryShare | undefined {
     let found: MemoryShare | undefined
     let oldest = Infinity
-    for (const share of this.shares) {
+    for (const share of this.holders) {
       const idleSince = share === except ? undefined : share.member.idleSince()
       if (idleSince === undefined || idleSince >= oldest) continue
       oldest = idleSince
@@ -272,6 +269,5 @@ class MemoryShare implements Share, Link<MemoryShare> {
     this.want(false)
     this.hope(false)
     while (this.creditors.length > 0) this.settle()
-    this.limit.leave(this)
   }
 }

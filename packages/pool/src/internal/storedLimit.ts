@@ -197,7 +197,7 @@ export class StoredLimit extends MemoryLimit implements StoredConnectionLimit {
   /** Pools with an idle connection: so many can close at once, or more. */
   private countIdle(): number {
     let count = 0
-    for (const share of this.shares) if (share.member.idleSince() !== undefined) count++
+    for (const share of this.holders) if (share.member.idleSince() !== undefined) count++
     return count
   }
 
