@@ -163,16 +163,22 @@ const take = (world: World, [what, who, a, b]: Step): void => {
   }
 }
 
-/** Everybody wants as much as it gets, and used connections come back at once. */
-const everybodyWants = (world: World): void => {
-  const least = Math.max(1, Math.floor(world.max / world.members.length))
+/** Everybody wants as much as it gets, and used connections come back at once. Some are gone. */
+const everybodyWants = (world: World, gone = 0): void => {
+  const members = world.members.slice(gone)
+  const least = Math.max(1, Math.floor(world.max / members.length))
   const most = new Map<Member, number>()
-  for (const member of world.members) member.stopped = false
-  for (let round = 0; round < 6 * world.members.length; round++) {
+  for (const member of members) member.stopped = false
+  for (const member of world.members.slice(0, gone)) {
+    member.have = 0
+    member.stopped = true
+  }
+  for (let round = 0; round < 6 * (members.length + 1); round++) {
     world.pass(leaseTime / 6)
-    const due = [...world.members]
+    const due = [...members]
     for (let member = due.shift(), turns = 0; member !== undefined; member = due.shift(), turns++) {
       assert.isBelow(turns, 20 * world.max * world.members.length, "they wake each other for ever")
+      if (member.stopped) continue
       due.push(...world.exchange(member, 1, 0))
       const gave = member.have > member.allowed
       while (member.have > member.allowed) world.close(member)
@@ -183,10 +189,14 @@ const everybodyWants = (world: World): void => {
       world.check()
     }
   }
-  for (const [member, had] of most) assert.isAtLeast(had, least, `${member.id} of ${world.members.length}`)
+  if (world.max >= members.length) {
+    const counts = members.map(({ have }) => have)
+    assert.isAtMost(Math.max(...counts) - Math.min(...counts), 1, `${counts}`)
+  }
+  for (const [member, had] of most) assert.isAtLeast(had, least, `${member.id} of ${members.length}`)
   // As many as there are, all are in use.
   assert.strictEqual(
-    world.members.reduce((sum, { have }) => sum + have, 0),
+    members.reduce((sum, { have }) => sum + have, 0),
     world.max
   )
 }
@@ -195,7 +205,7 @@ describe("ConnectionLimit", () => {
   describe("the arithmetic of the store", () => {
     const runs = 2_000
 
-    it("members that obey never have more than max, except what stopped ones still have; then everybody gets its share", () => {
+    it("members that obey never have more than max, except what stopped ones still have; then everybody gets its share, also when others die", () => {
       fc.assert(
         fc.property(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 5 }), steps, (max, count, all) => {
           const world = new World(max, count)
@@ -204,6 +214,8 @@ describe("ConnectionLimit", () => {
             world.check()
           }
           everybodyWants(world)
+          // Whatever they wait for when they die.
+          everybodyWants(world, count - 1)
         }),
         { numRuns: runs }
       )

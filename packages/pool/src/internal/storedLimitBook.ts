@@ -47,9 +47,10 @@ export const enter = (book: Book, claim: LimitClaim, now: number): LimitGrant | 
   if (own !== undefined && claim.sequence <= own.sequence) return undefined
   const others = lookAt(book, claim)
   const fair = claim.max / Math.max(1, others.active + (claim.held + claim.wanted > 0 ? 1 : 0))
+  // Shares are whole connections: everybody is to have the first before anybody has more than the second.
   const least = Math.max(1, Math.floor(fair))
-  const since = own !== undefined && own.wanted > 0 && occupies(own) < least ? own.since : now
-  const starved = missing(book, claim.member, least, () => true)
+  const most = Math.max(1, Math.ceil(fair))
+  const since = own !== undefined && own.wanted > 0 && occupies(own) < most ? own.since : now
   const recovering = now < book.recoversUntil
 
   // It keeps what it was granted, and what nobody was granted; a lower max takes no more than all beyond its share.
@@ -58,13 +59,27 @@ export const enter = (book: Book, claim: LimitClaim, now: number): LimitGrant | 
   const kept = Math.min(claim.held, Math.max(claim.max - others.granted, due))
   const free = recovering ? 0 : Math.max(0, claim.max - others.occupied - claim.held)
   // Up to its share it takes what those leave who have less, or have waited for longer; beyond that what all below theirs leave.
-  const ahead = missing(book, claim.member, least, (id, entry) => {
+  const ahead = missing(book, claim.member, most, (id, entry) => {
     const order = occupies(entry) - kept || entry.since - since
     return order < 0 || (order === 0 && id < claim.member)
   })
-  const served = Math.min(claim.wanted, Math.max(Math.min(free - ahead, least - kept), free - starved, 0))
+  const lacking = missing(book, claim.member, most, () => true)
+  const served = Math.min(claim.wanted, Math.max(Math.min(free - ahead, most - kept), free - lacking, 0))
   const spared = Math.min(claim.spare, Math.max(0, free - served - others.wanted))
-  const yielded = recovering || served > 0 ? 0 : yields(claim, { now, fair, starved, kept, others, free, own })
+  const yielded =
+    recovering || served > 0
+      ? 0
+      : yields(claim, {
+          now,
+          fair,
+          starved: missing(book, claim.member, least, () => true),
+          most,
+          lacking,
+          kept,
+          others,
+          free,
+          own
+        })
   const granted = kept + served + spared - yielded
 
   const unmet = claim.wanted - served
@@ -95,7 +110,12 @@ export const enter = (book: Book, claim: LimitClaim, now: number): LimitGrant | 
       left > 0
         ? pick(book, claim.member, takers, left)
         : unmet > 0 && (served > 0 || own === undefined || own.wanted === 0)
-          ? pick(book, claim.member, givers(least, least > granted), unmet - others.coming)
+          ? pick(
+              book,
+              claim.member,
+              givers(granted < least ? least : granted < most ? most : Infinity),
+              unmet - others.coming
+            )
           : []
   }
 }
@@ -125,25 +145,32 @@ const missing = (book: Book, member: string, least: number, counts: (id: string,
   return sum
 }
 
-/** What it has to give up for others: what it does not use, and what is above its share. */
+/** What it has to give up for others: what it does not use, and what is above its share where they have less. */
 const yields = (
   claim: LimitClaim,
   state: {
     readonly now: number
     readonly fair: number
+    /** What others lack to have their share rounded down. */
     readonly starved: number
+    readonly most: number
+    /** What they lack to have `most`. */
+    readonly lacking: number
     readonly kept: number
     readonly others: Others
     readonly free: number
     readonly own: Entry | undefined
   }
 ): number => {
-  const { fair, free, kept, now, others, own, starved } = state
+  const { fair, free, kept, lacking, most, now, others, own, starved } = state
   const supply = free + others.coming
   const idle = claim.wanted > 0 ? 0 : Math.min(claim.idle, others.wanted - supply)
   // With more members than connections one goes around, but not so fast that nobody gets to use it.
   const settled = fair >= 1 || (own !== undefined && now - own.grew >= claim.leaseTime / 3)
-  const above = kept > fair && settled ? Math.min(kept - Math.floor(fair), starved - supply) : 0
+  const above =
+    kept > fair && settled
+      ? Math.max(Math.min(kept - Math.floor(fair), starved - supply), Math.min(kept - most, lacking - supply))
+      : 0
   return Math.min(kept, Math.max(0, idle, above))
 }
 
@@ -159,14 +186,11 @@ const takers: Candidate = {
   compare: (a, b) => occupies(a) - occupies(b) || a.since - b.since
 }
 
-/** Those who have idle connections, most first, or more than their share where that counts. */
-const givers = (least: number, shares: boolean): Candidate => {
-  const above = (entry: Entry) => (shares ? Math.max(0, entry.granted - least) : 0)
-  return {
-    worth: (entry) => Math.max(entry.idle, above(entry)),
-    compare: (a, b) => b.idle - a.idle || b.granted - a.granted
-  }
-}
+/** Those who have idle connections, most first, or more than `share`. */
+const givers = (share: number): Candidate => ({
+  worth: (entry) => Math.max(entry.idle, entry.granted - share),
+  compare: (a, b) => b.idle - a.idle || b.granted - a.granted
+})
 
 const pick = (book: Book, member: string, { compare, worth }: Candidate, needed: number): ReadonlyArray<string> => {
   const candidates = [...book.members].filter(([id, entry]) => id !== member && worth(entry) > 0)

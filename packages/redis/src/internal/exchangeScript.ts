@@ -68,22 +68,23 @@ for _, entry in ipairs(members) do
   others.firstExpiry = math.min(others.firstExpiry, entry.expires)
 end
 local fair = max / math.max(1, others.active + (held + wanted > 0 and 1 or 0))
-local least = math.max(1, math.floor(fair))
-local since = own and own.wanted > 0 and math.max(own.granted, own.held) < least and own.since or now
+local least, most = math.max(1, math.floor(fair)), math.max(1, math.ceil(fair))
+local since = own and own.wanted > 0 and math.max(own.granted, own.held) < most and own.since or now
 local recovering = now < recoversUntil
 
 local due = recovering and least or math.min(own and own.granted or 0, least)
 local kept = math.min(held, math.max(max - others.granted, due))
 local free = recovering and 0 or math.max(0, max - others.occupied - held)
-local starved, ahead = 0, 0
+local starved, lacking, ahead = 0, 0, 0
 for _, entry in ipairs(members) do
-  local missing = math.min(entry.wanted, math.max(0, least - entry.occupies))
-  starved = starved + missing
+  starved = starved + math.min(entry.wanted, math.max(0, least - entry.occupies))
+  local missing = math.min(entry.wanted, math.max(0, most - entry.occupies))
+  lacking = lacking + missing
   local order = entry.occupies - kept
   if order == 0 then order = entry.since - since end
   if order < 0 or (order == 0 and entry.id < member) then ahead = ahead + missing end
 end
-local served = math.min(wanted, math.max(math.min(free - ahead, least - kept), free - starved, 0))
+local served = math.min(wanted, math.max(math.min(free - ahead, most - kept), free - lacking, 0))
 local spared = math.min(spare, math.max(0, free - served - others.wanted))
 local yielded = 0
 if not recovering and served == 0 then
@@ -91,7 +92,7 @@ if not recovering and served == 0 then
   if wanted == 0 then yielded = math.max(yielded, math.min(idle, others.wanted - supply)) end
   local settled = fair >= 1 or (own and now - own.grew >= leaseTime / 3)
   if kept > fair and settled then
-    yielded = math.max(yielded, math.min(kept - math.floor(fair), starved - supply))
+    yielded = math.max(yielded, math.min(kept - math.floor(fair), starved - supply), math.min(kept - most, lacking - supply))
   end
   yielded = math.min(kept, yielded)
 end
@@ -123,8 +124,8 @@ if left > 0 then
   end
 elseif unmet > 0 and (served > 0 or not own or own.wanted == 0) then
   needed = unmet - others.coming
-  local shares = least > granted
-  worth = function(entry) return math.max(entry.idle, shares and entry.granted - least or 0) end
+  local share = granted < least and least or granted < most and most or math.huge
+  worth = function(entry) return math.max(entry.idle, entry.granted - share) end
   before = function(a, b)
     if a.idle ~= b.idle then return a.idle > b.idle end
     if a.granted ~= b.granted then return a.granted > b.granted end
