@@ -112,8 +112,8 @@ const map: ReadonlyArray<Mutation> = [
   {
     name: "the oldest key makes room, not the least recently used one",
     file: `${src}/MapPool.ts`,
-    find: ".sort((a, b) => a.lastCall - b.lastCall)",
-    replace: "",
+    find: "this.settings.maxKeys !== Infinity && this.recent.last !== entry",
+    replace: "this.recent.last === undefined",
     test: inPool(
       "MapPool.keys",
       "MapPool > maxKeys > M3 at the limit the least recently used key without borrowers makes room"

@@ -22,6 +22,7 @@ import { Closed, PoolError, TooManyKeys } from "./ConnectionPool.ts"
 import { Alarm, monotonic, type Run } from "./internal/alarm.ts"
 import { Attachments } from "./internal/attachments.ts"
 import { minPause } from "./internal/backoff.ts"
+import { type Link, LinkedList } from "./internal/linkedList.ts"
 import { MemoryLimit } from "./internal/memoryLimit.ts"
 import { Observers } from "./internal/observers.ts"
 import { integer, millis } from "./internal/options.ts"
@@ -124,7 +125,7 @@ const checked = (options: MapPoolOptions<never, any, unknown, unknown, unknown>)
 type Inner<Conn, E> = ConnectionPool<void, Conn, E>
 
 /** A key and its pool. */
-class Entry<Key, Conn, E> {
+class Entry<Key, Conn, E> implements Link<Entry<Key, Conn, E>> {
   readonly key: Key
   /** Holds the one reference to the pool in the `RcMap`. */
   readonly scope: Scope.Closeable = Scope.makeUnsafe()
@@ -139,10 +140,12 @@ class Entry<Key, Conn, E> {
   callers = 0
   /** Calls so far: tells whether any came while somebody looked away. */
   calls = 0
-  lastCall = 0
   connections = 0
   /** Monotonic time since when it has had no connection. */
   emptySince: number
+
+  previous: Entry<Key, Conn, E> | undefined = undefined
+  next: Entry<Key, Conn, E> | undefined = undefined
 
   constructor(key: Key, now: number) {
     this.key = key
@@ -164,12 +167,13 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   /** Keys that were taken out and whose pools are not closed yet. */
   private readonly leaving = new Set<Entry<Key, Conn, E>>()
   private readonly entries = MutableHashMap.empty<Key, Entry<Key, Conn, E>>()
+  /** The same: least recently used first where that decides which has to go, else oldest first. */
+  private readonly recent = new LinkedList<Entry<Key, Conn, E>>()
   private readonly run: Run
   private readonly clock: Clock.Clock
   private readonly attachments = new Attachments()
   private readonly observers: Observers
   private readonly sweeper: Alarm
-  private calls = 0
   private draining = false
   /** What pools that are gone have counted. */
   private past: PoolStats = Stats.zero
@@ -231,7 +235,10 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
     visit.entry = entry
     entry.callers++
     entry.calls++
-    entry.lastCall = ++this.calls
+    if (this.settings.maxKeys !== Infinity && this.recent.last !== entry) {
+      this.recent.remove(entry)
+      this.recent.push(entry)
+    }
     return entry.pool
   }
 
@@ -274,6 +281,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   private insert(key: Key): Entry<Key, Conn, E> {
     const entry = new Entry<Key, Conn, E>(key, monotonic(this.clock))
     MutableHashMap.set(this.entries, key, entry)
+    this.recent.push(entry)
     if (this.observers.active) this.observers.emit("keyAdded", key)
     entry.build = this.run(this.build(entry))
     return entry
@@ -311,6 +319,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
     const found = MutableHashMap.get(this.entries, entry.key)
     if (found._tag === "None" || found.value !== entry) return
     MutableHashMap.remove(this.entries, entry.key)
+    this.recent.remove(entry)
     this.leaving.add(entry)
     if (this.observers.active) this.observers.emit("keyRemoved", entry.key)
     Deferred.doneUnsafe(entry.ready, Exit.succeed(undefined))
@@ -338,11 +347,14 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
 
   /** Removes the least recently used key that nobody uses. */
   private readonly makeRoom: Effect.Effect<void, PoolError> = Effect.gen({ self: this }, function* () {
-    const entries = Array.from(MutableHashMap.values(this.entries)).sort((a, b) => a.lastCall - b.lastCall)
-    for (const entry of entries) {
-      const unused = yield* this.whenUnused(entry, (stats) => stats.borrowers + stats.pending === 0)
-      if (unused) return
+    const { first } = this.recent
+    if (first !== undefined && (yield* this.whenUnused(first, isUnused))) return
+    // Others may come and go while stats are read.
+    const entries: Array<Entry<Key, Conn, E>> = []
+    for (let entry = this.recent.first; entry !== undefined; entry = entry.next) {
+      if (entry !== first) entries.push(entry)
     }
+    for (const entry of entries) if (yield* this.whenUnused(entry, isUnused)) return
     return yield* Effect.fail(new PoolError({ reason: new TooManyKeys({ maxKeys: this.settings.maxKeys }) }))
   })
 
@@ -464,6 +476,8 @@ const observeFromTheStart = (pool: Any, observer: Observer): Effect.Effect<void,
     })
   )
 }
+
+const isUnused = (stats: PoolStats): boolean => stats.borrowers + stats.pending === 0
 
 const isEmpty = (stats: PoolStats): boolean =>
   stats.idle + stats.used + stats.connecting + stats.closing + stats.pending + stats.borrowers === 0
