@@ -124,6 +124,22 @@ const checked = (options: MapPoolOptions<never, any, unknown, unknown, unknown>)
 
 type Inner<Conn, E> = ConnectionPool<void, Conn, E>
 
+/** A key that had neither a connection nor a caller when it was listed. */
+class Vacancy<T> implements Link<Vacancy<T>> {
+  readonly entry: T
+  /** When it is to be removed, unless it is used meanwhile: monotonic milliseconds. */
+  due = 0
+  listed = false
+  /** The key has been taken out. */
+  gone = false
+  previous: Vacancy<T> | undefined = undefined
+  next: Vacancy<T> | undefined = undefined
+
+  constructor(entry: T) {
+    this.entry = entry
+  }
+}
+
 /** A key and its pool. */
 class Entry<Key, Conn, E> implements Link<Entry<Key, Conn, E>> {
   readonly key: Key
@@ -141,15 +157,13 @@ class Entry<Key, Conn, E> implements Link<Entry<Key, Conn, E>> {
   /** Calls so far: tells whether any came while somebody looked away. */
   calls = 0
   connections = 0
-  /** Monotonic time since when it has had no connection. */
-  emptySince: number
+  readonly vacancy = new Vacancy<Entry<Key, Conn, E>>(this)
 
   previous: Entry<Key, Conn, E> | undefined = undefined
   next: Entry<Key, Conn, E> | undefined = undefined
 
-  constructor(key: Key, now: number) {
+  constructor(key: Key) {
     this.key = key
-    this.emptySince = now
   }
 }
 
@@ -173,6 +187,8 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   private readonly clock: Clock.Clock
   private readonly attachments = new Attachments()
   private readonly observers: Observers
+  /** The one that is due first comes first, however many keys there are. */
+  private readonly vacancies = new LinkedList<Vacancy<Entry<Key, Conn, E>>>()
   private readonly sweeper: Alarm
   private draining = false
   /** What pools that are gone have counted. */
@@ -279,7 +295,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   }
 
   private insert(key: Key): Entry<Key, Conn, E> {
-    const entry = new Entry<Key, Conn, E>(key, monotonic(this.clock))
+    const entry = new Entry<Key, Conn, E>(key)
     MutableHashMap.set(this.entries, key, entry)
     this.recent.push(entry)
     if (this.observers.active) this.observers.emit("keyAdded", key)
@@ -320,6 +336,8 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
     if (found._tag === "None" || found.value !== entry) return
     MutableHashMap.remove(this.entries, entry.key)
     this.recent.remove(entry)
+    entry.vacancy.gone = true
+    if (entry.vacancy.listed) this.vacancies.remove(entry.vacancy)
     this.leaving.add(entry)
     if (this.observers.active) this.observers.emit("keyRemoved", entry.key)
     Deferred.doneUnsafe(entry.ready, Exit.succeed(undefined))
@@ -374,16 +392,23 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   // ---------------------------------------------------------------------------
 
   private emptied(entry: Entry<Key, Conn, E>, atLeast = 0): void {
-    entry.emptySince = monotonic(this.clock)
-    if (!this.draining) this.sweeper.set(entry.emptySince + Math.max(atLeast, this.settings.idleTimeToLive))
+    const { vacancy } = entry
+    if (this.draining || vacancy.gone) return
+    if (vacancy.listed) this.vacancies.remove(vacancy)
+    vacancy.listed = true
+    vacancy.due = monotonic(this.clock) + Math.max(atLeast, this.settings.idleTimeToLive)
+    this.vacancies.push(vacancy)
+    this.sweeper.set(vacancy.due)
   }
 
   private readonly sweep: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
     const now = monotonic(this.clock)
-    for (const entry of Array.from(MutableHashMap.values(this.entries))) {
-      if (entry.connections > 0 || entry.callers > 0) continue
-      const due = entry.emptySince + this.settings.idleTimeToLive
-      if (due > now) this.sweeper.set(due)
+    for (let first = this.vacancies.first; first !== undefined && !this.draining; first = this.vacancies.first) {
+      const { due, entry } = first
+      if (entry.connections > 0 || entry.callers > 0) {
+        first.listed = false
+        this.vacancies.remove(first)
+      } else if (due > now) return this.sweeper.set(due)
       // An attempt that nobody waits for is in flight, or a close: look again when it may have ended.
       else if (!(yield* this.whenUnused(entry, isEmpty))) this.emptied(entry, minPause)
     }

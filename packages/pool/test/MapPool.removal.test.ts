@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import * as CachePool from "../src/CachePool.ts"
@@ -92,6 +93,39 @@ describe("MapPool", () => {
         yield* onItsWay.leave
         yield* finish(pool)
         assert.deepStrictEqual(seen, [["has 1", "TooManyKeys"], ["a"], []])
+      })
+    )
+
+    it.effect("M2 a drain ends the sweep that it came upon", () =>
+      Effect.gen(function* () {
+        let asked = 0
+        // What is given up takes its time to close.
+        const connect = () =>
+          Effect.andThen(
+            Effect.addFinalizer(() => Effect.sleep("5 seconds")),
+            Effect.never
+          )
+        const pool = yield* MapPool.make({
+          idleTimeToLive: "1 second",
+          key: (key: string) => key,
+          pool: () =>
+            Effect.map(CachePool.make({ connect, connectTimeout: "20 seconds" }), (pool) => {
+              const { stats, ...rest } = slow(pool as Pool)
+              return { ...rest, stats: Effect.tap(stats, () => Effect.sync(() => asked++)) } as Pool
+            })
+        })
+        const leaving = yield* borrow(at(pool, "a"))
+        yield* TestClock.adjust(10)
+        yield* settle
+        yield* leaving.interrupt
+        yield* TestClock.adjust("1 second")
+        const draining = yield* Effect.forkChild(pool.drain())
+        yield* TestClock.adjust(10)
+        const before = asked
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(asked, before)
+        yield* TestClock.adjust("5 seconds")
+        yield* Fiber.join(draining)
       })
     )
 
