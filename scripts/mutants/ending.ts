@@ -157,6 +157,13 @@ const time: ReadonlyArray<Mutation> = [
     )
   },
   {
+    name: "a socket keeps the listeners that waited for it to connect",
+    file: "packages/http/src/SocketConnector.ts",
+    find: `      socket.off(event, onReady).off("error", onError).off("close", onClose)\n`,
+    replace: "",
+    test: inHttp("SocketConnector", "SocketConnector > tcp > leaves nothing on the socket that waits for it to connect")
+  },
+  {
     name: "one of several addresses has less time than connectTimeout",
     file: `${http}/httpPoolAddresses.ts`,
     find: "      connectTimeout: Infinity,\n",

@@ -119,6 +119,16 @@ describe("SocketConnector", () => {
       })
     )
 
+    it.live("leaves nothing on the socket that waits for it to connect", () =>
+      Effect.gen(function* () {
+        const server = yield* rawServer(oracle, (socket) => socket.resume())
+        const socket = yield* SocketConnector.tcp({ host, port: server.port })()
+        const left = ["connect", "close", "error"].map((event) => socket.listenerCount(event))
+        // The one that keeps a reset from ending the process.
+        assert.deepStrictEqual(left, [0, 0, 1])
+      })
+    )
+
     it.live("says who refused", () =>
       Effect.gen(function* () {
         const port = yield* closedPort
