@@ -192,6 +192,20 @@ export const connecting: ReadonlyArray<Mutation> = [
     replace: "      callback.apply(observer, args)",
     test: inPool(
       "observers",
+      "observers > observe (CachePool) > evicted that throws is isolated: pool and other observers go on, a debug log says so"
+    )
+  },
+  {
+    name: "an observer of loans that throws breaks the pool",
+    file: `${src}/internal/observers.ts`,
+    find: `      try {
+        observer.returned?.(connection, elapsed)
+      } catch (defect) {
+        this.report(defect)
+      }`,
+    replace: "      observer.returned?.(connection, elapsed)",
+    test: inPool(
+      "observers",
       "observers > observe (CachePool) > returned that throws is isolated: pool and other observers go on, a debug log says so"
     )
   },
