@@ -17,6 +17,8 @@ const packages = readdirSync(new URL("packages", import.meta.url)).filter((name)
 export default defineConfig({
   test: {
     passWithNoTests: slow,
+    // Of two processors one would do nothing; what is slow measures times.
+    ...(slow ? {} : { maxWorkers: 2 }),
     reporters: [
       "default",
       ...(report === undefined ? [] : [["json", { outputFile: report }] satisfies [string, object]]),
