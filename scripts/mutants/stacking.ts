@@ -218,4 +218,26 @@ const negotiate: ReadonlyArray<Mutation> = [
   }
 ]
 
-export const stacking: ReadonlyArray<Mutation> = [...expire, ...map, ...negotiate]
+export const stacking: ReadonlyArray<Mutation> = [
+  ...expire,
+  ...map,
+  ...negotiate,
+  {
+    name: "a key that is removed takes along a caller whose fiber was on its way to its pool",
+    file: "packages/pool/src/MapPool.ts",
+    find: "if (this.draining || entry.vacancy.gone) return",
+    replace: "if (this.draining) return",
+    test: inPool(
+      "MapPool.removal",
+      "MapPool > removal > M2 a caller whose fiber yields on its way to the pool of a key that is removed gets the next one"
+    )
+  },
+  {
+    name: "a sweep goes on in a map that drains",
+    file: "packages/pool/src/MapPool.ts",
+    find: "first !== undefined && !this.draining; first",
+    replace: "first !== undefined; first",
+    test: inPool("MapPool.removal", "MapPool > removal > M2 a drain ends the sweep that it came upon"),
+    kills: "hang"
+  }
+]

@@ -23,9 +23,11 @@ import { Alarm, monotonic, type Run } from "./internal/alarm.ts"
 import { Attachments } from "./internal/attachments.ts"
 import { minPause } from "./internal/backoff.ts"
 import { type Link, LinkedList } from "./internal/linkedList.ts"
+import { type Lender, Loan } from "./internal/loan.ts"
 import { MemoryLimit } from "./internal/memoryLimit.ts"
 import { Observers } from "./internal/observers.ts"
 import { integer, millis } from "./internal/options.ts"
+import { Pool } from "./internal/pool.ts"
 import * as Stats from "./internal/stats.ts"
 
 /**
@@ -223,8 +225,32 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
 
   readonly use = ((...args: [Body<Conn>] | [Target, Body<Conn>]) => {
     const [target, body] = args.length === 1 ? [undefined as Target, args[0]] : args
-    return this.visit(target, (pool) => pool.use(body))
+    return this.useAt(target, body)
   }) as Use<Target, Conn, E>
+
+  /** The undo of a visit and that of the loan are one step where the key's pool is one of this package. */
+  private useAt(target: Target, body: Body<Conn>): Effect.Effect<any, any, any> {
+    return Effect.suspend(() => {
+      const found = MutableHashMap.get(this.entries, this.options.key(target))
+      const entry = found._tag === "None" ? undefined : found.value
+      if (!(entry?.pool instanceof Pool)) return this.visit(target, (pool) => pool.use(body))
+      const visit: Visit<Key, Conn, E> = { entry: undefined }
+      const lender: Lender<Conn, E | PoolError> = entry.pool.lender()
+      const loan = new Loan(lender)
+      return Effect.onExitPrimitive(
+        Effect.suspend(() => {
+          // It may have been taken out while the fiber waited for its turn.
+          if (this.draining || entry.vacancy.gone) return this.visit(target, (pool) => pool.use(body))
+          this.enter(visit, entry)
+          return lender.take(loan, () => body(loan.connection, loan))
+        }),
+        () => {
+          lender.end(loan)
+          return this.leave(visit) as undefined
+        }
+      )
+    })
+  }
 
   /** Keeps the key from being removed while `f` runs, or until its loan shows in the pool's stats. */
   private visit<A, E2, R>(

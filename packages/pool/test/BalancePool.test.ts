@@ -857,8 +857,10 @@ describe("BalancePool", () => {
           const limit = yield* ConnectionLimit.make({ max: 5 })
           const { pool, list, refusing } = yield* balance({ limit, connectionsPerAddress: 1 })
           refusing.add("a")
+          yield* list("b")
+          const [holder] = yield* borrowMany(pool, 1)
           yield* list("a", "b")
-          const [holder, waiter] = yield* borrowMany(pool, 2)
+          const [waiter] = yield* borrowMany(pool, 1)
           assert.deepStrictEqual(states([holder!, waiter!]), ["has 1", "waits"])
           assert.deepInclude(yield* limit.stats, { used: 1 })
           yield* holder!.leave

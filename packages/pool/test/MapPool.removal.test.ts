@@ -6,7 +6,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import * as CachePool from "../src/CachePool.ts"
@@ -93,6 +95,22 @@ describe("MapPool", () => {
         yield* onItsWay.leave
         yield* finish(pool)
         assert.deepStrictEqual(seen, [["has 1", "TooManyKeys"], ["a"], []])
+      })
+    )
+
+    it.effect("M2 a caller whose fiber yields on its way to the pool of a key that is removed gets the next one", () =>
+      Effect.gen(function* () {
+        const { pool } = yield* keyed()
+        for (let budget = 3; budget < 40; budget++) {
+          yield* pool.use("a", () => Effect.void)
+          const call = pool.use("a", () => Effect.succeed("served"))
+          const caller = yield* Effect.forkChild(
+            Effect.provideService(Effect.exit(call), Scheduler.MaxOpsBeforeYield, budget),
+            { startImmediately: true }
+          )
+          yield* pool.remove("a")
+          assert.deepStrictEqual(yield* Fiber.join(caller), Exit.succeed("served"), `budget ${budget}`)
+        }
       })
     )
 

@@ -29,7 +29,7 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
   readonly drain: ConnectionPool<void, Conn, E>["drain"]
   readonly stats: Effect.Effect<PoolStats>
   /** The lender for one call; with leak warnings on, one that knows where the call was made. */
-  protected readonly lender: () => Lender<Conn, E | PoolError>
+  readonly lender: () => Lender<Conn, E | PoolError>
 
   constructor(lender: Lender<Conn, E | PoolError> & InnerPool, connections: Connections<Conn, E>) {
     const { leakWarning } = connections.settings
