@@ -15,20 +15,23 @@ const sizes = [100, 65_536]
 const nameOf = ({ concurrency, size, tls }: Omit<Situation, "version">) =>
   `${size === 100 ? "100 bytes" : "64 KiB"}${tls ? " over TLS" : ""}, ${concurrency} at once`
 
-/** Everybody takes part in the plainest cases, the others only have those whose place could change. */
-const clients = ({ concurrency, size, tls }: Omit<Situation, "version">) => [
-  Clients.httpPool,
-  Clients.pooledHttpClient,
-  Clients.undiciPoolDispatch,
-  Clients.undiciPoolRequest,
-  ...(concurrency === 1 ? [Clients.undiciClientRequest] : []),
-  ...(tls || size !== 100 || concurrency === 10
-    ? []
-    : [Clients.undiciAgentRequest, Clients.fetch, Clients.gotHttp1, Clients.layerNodeHttp]),
-  Clients.nodeHttp,
-  Clients.layerUndici,
-  rawSocket
-]
+/** Everybody takes part in the plainest cases; the others have those whose place could change. */
+const clients = ({ concurrency, size, tls }: Omit<Situation, "version">) =>
+  tls || size !== 100
+    ? [Clients.httpPool, Clients.pooledHttpClient, Clients.undiciPoolRequest, Clients.layerUndici, rawSocket]
+    : [
+        Clients.httpPool,
+        Clients.pooledHttpClient,
+        Clients.undiciPoolDispatch,
+        Clients.undiciPoolRequest,
+        ...(concurrency === 1 ? [Clients.undiciClientRequest] : []),
+        ...(concurrency === 10
+          ? []
+          : [Clients.undiciAgentRequest, Clients.fetch, Clients.gotHttp1, Clients.layerNodeHttp]),
+        Clients.nodeHttp,
+        Clients.layerUndici,
+        rawSocket
+      ]
 
 const cases: ReadonlyArray<Case> = [false, true].flatMap((tls) =>
   sizes.flatMap((size) =>
@@ -110,9 +113,9 @@ const subject: Subject = {
       cases: [false, true].flatMap((tls) => [10, 50].map((concurrency) => nameOf({ tls, size: 65_536, concurrency })))
     }
   ],
-  // The first thousands of requests run at a third of the speed.
-  sampleTime: 80,
-  warmUp: 1_300
+  // The first tens of thousands of requests run at a third of the speed.
+  sampleTime: 120,
+  warmUp: 2_500
 }
 
 export default subject

@@ -73,9 +73,9 @@ const subject: Subject = {
     scale: 1e-3,
     cases: concurrencies.map((concurrency) => nameOf({ size, concurrency }))
   })),
-  // The first thousands of requests run at a third of the speed.
-  sampleTime: 80,
-  warmUp: 1_300
+  // The first tens of thousands of requests run at a third of the speed.
+  sampleTime: 120,
+  warmUp: 2_500
 }
 
 export default subject
