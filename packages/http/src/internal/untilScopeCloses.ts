@@ -11,12 +11,8 @@ export const untilScopeCloses = <A, E, R>(
   close: (made: A) => void
 ): Effect.Effect<A, E, R | Scope.Scope> =>
   Effect.uninterruptible(
-    Effect.flatMap(Effect.scope, (scope) =>
-      Effect.tap(make, (made) =>
-        Scope.addFinalizer(
-          scope,
-          Effect.sync(() => close(made))
-        )
-      )
-    )
+    Effect.flatMap(Effect.scope, (scope) => Effect.tap(make, (made) => Scope.addFinalizer(scope, closing(made, close))))
   )
+
+/** Written here, where there is nothing else that it could keep. */
+const closing = <A>(made: A, close: (made: A) => void): Effect.Effect<void> => Effect.sync(() => close(made))
