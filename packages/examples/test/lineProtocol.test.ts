@@ -4,6 +4,9 @@ import * as Fiber from "effect/Fiber"
 import * as Net from "node:net"
 import { connect } from "../src/lineProtocol/connection.ts"
 import { program } from "../src/lineProtocol/main.ts"
+import { leakOracle } from "../../http/test/leakOracle.ts"
+
+leakOracle()
 
 /** A server whose answers a test writes by hand. */
 const manual = Effect.gen(function* () {

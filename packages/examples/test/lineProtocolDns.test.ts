@@ -11,6 +11,9 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Dgram from "node:dgram"
 import type { AddressInfo } from "node:net"
+import { leakOracle } from "../../http/test/leakOracle.ts"
+
+leakOracle()
 
 /** The answer to a query; undefined for none. */
 type Answer = (query: Buffer) => Buffer | undefined
