@@ -144,9 +144,7 @@ const subject: Subject = {
       unit: "ms",
       cases: [gaps.name]
     }
-  ],
-  rounds: 9,
-  processes: 3
+  ]
 }
 
 export default subject
