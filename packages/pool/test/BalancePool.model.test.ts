@@ -3,7 +3,7 @@
  * come, go and are interrupted, time passes. A model of the addresses, kept by
  * what the balance tells its observer, judges each choice.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { describe } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -19,8 +19,7 @@ import type { ConnectionPool, PoolStats } from "../src/ConnectionPool.ts"
 import * as SharedPool from "../src/SharedPool.ts"
 import { Lab } from "./support/lab.ts"
 import seeds from "./support/balanceSeeds.json" with { type: "json" }
-import { runSeed } from "./support/random.ts"
-import { type Kept, runSequences, summary } from "./support/sequences.ts"
+import { type Kept, testModel } from "./support/sequences.ts"
 
 const sequences = 1_000
 
@@ -296,20 +295,13 @@ const setup: fc.Arbitrary<Setup> = fc.record({
 })
 
 describe("model of BalancePool", () => {
-  it("a balance keeps its rules, whatever happens to it (sample)", () => {
-    const seed = runSeed()
-    const numRuns = Number(process.env["POOLKIT_MODEL_BALANCE"] ?? sequences)
-    const sequence = fc.tuple(setup, fc.array(command, { maxLength: 60, size: "max" }))
-    const report = runSequences("balanceSeeds.json", sequence, play, { numRuns, seed })
-    console.log(summary("a balance", report, seed))
-    assert.strictEqual(report.failure, undefined)
-  }, 36_000_000)
-
-  it("sequences that failed once succeed", () => {
-    const kept = seeds as unknown as ReadonlyArray<Kept<Setup, Command>>
-    assert.deepStrictEqual(
-      kept.flatMap(({ commands, setup }) => play(setup, commands)),
-      []
-    )
+  testModel("a balance keeps its rules, whatever happens to it (sample)", {
+    of: "a balance",
+    file: "balanceSeeds.json",
+    kept: seeds as unknown as ReadonlyArray<Kept<Setup, Command>>,
+    setup,
+    command,
+    play,
+    sequences: Number(process.env["POOLKIT_MODEL_BALANCE"] ?? sequences)
   })
 })

@@ -2,7 +2,7 @@
  * Random commands on a queue, against a model that says for each of them who
  * is answered what, and what is sent next.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -12,10 +12,9 @@ import * as fc from "fast-check"
 import * as CachePool from "../src/CachePool.ts"
 import * as RequestQueue from "../src/RequestQueue.ts"
 import { Lab } from "./support/lab.ts"
-import { runSeed } from "./support/random.ts"
 import seeds from "./support/queueSeeds.json" with { type: "json" }
 import { describeExit } from "./support/scene.ts"
-import { type Kept, runSequences, summary } from "./support/sequences.ts"
+import { type Kept, testModel } from "./support/sequences.ts"
 
 const sequences = 2_000
 
@@ -276,20 +275,13 @@ const setup: fc.Arbitrary<Setup> = fc.record({
 })
 
 describe("model of RequestQueue", () => {
-  it("a queue does what its model does, whatever happens to it (sample)", () => {
-    const seed = runSeed()
-    const numRuns = Number(process.env["POOLKIT_MODEL_QUEUE"] ?? sequences)
-    const sequence = fc.tuple(setup, fc.array(command, { maxLength: 60, size: "max" }))
-    const report = runSequences("queueSeeds.json", sequence, play, { numRuns, seed })
-    console.log(summary("a queue", report, seed))
-    assert.strictEqual(report.failure, undefined)
-  }, 36_000_000)
-
-  it("sequences that failed once succeed", () => {
-    const kept = seeds as unknown as ReadonlyArray<Kept<Setup, Command>>
-    assert.deepStrictEqual(
-      kept.flatMap(({ commands, setup }) => play(setup, commands)),
-      []
-    )
+  testModel("a queue does what its model does, whatever happens to it (sample)", {
+    of: "a queue",
+    file: "queueSeeds.json",
+    kept: seeds as unknown as ReadonlyArray<Kept<Setup, Command>>,
+    setup,
+    command,
+    play,
+    sequences: Number(process.env["POOLKIT_MODEL_QUEUE"] ?? sequences)
   })
 })

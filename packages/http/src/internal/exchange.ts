@@ -34,7 +34,8 @@ type Phase = "headers" | "body" | "drain"
  * connection's place back, then resumes the fiber: a caller that has seen the
  * end of a body finds the place free.
  */
-export abstract class Exchange implements HttpExchange, BodySource {
+export abstract class Exchange<C extends Connected> implements HttpExchange, BodySource {
+  protected readonly carrier: C
   protected readonly request: HttpRequest
   protected readonly body: BodyBuffer = new BodyBuffer(this)
   protected failure: HttpError | undefined
@@ -42,7 +43,6 @@ export abstract class Exchange implements HttpExchange, BodySource {
   /** Bytes of the body that came. */
   protected received = 0
   protected over = false
-  private readonly connected: Connected
   private readonly watchdog = new Watchdog()
   private readonly onEnd: (() => void) | undefined
   private answer: ((response: Effect.Effect<HttpResponse, HttpError>) => void) | undefined
@@ -53,8 +53,8 @@ export abstract class Exchange implements HttpExchange, BodySource {
   private allowed = Infinity
   private flushing = false
 
-  constructor(connected: Connected, request: HttpRequest, onEnd: (() => void) | undefined) {
-    this.connected = connected
+  constructor(carrier: C, request: HttpRequest, onEnd: (() => void) | undefined) {
+    this.carrier = carrier
     this.request = request
     this.onEnd = onEnd
   }
@@ -75,7 +75,7 @@ export abstract class Exchange implements HttpExchange, BodySource {
   }
 
   drop(): void {
-    const { drainTimeout, maxDrainBytes } = this.connected.limits
+    const { drainTimeout, maxDrainBytes } = this.carrier.limits
     const declared = Number(this.head?.headers["content-length"])
     this.allowed = this.received + maxDrainBytes
     // A small rest is cheaper than another connection, or than a reset, which servers count.
@@ -90,11 +90,11 @@ export abstract class Exchange implements HttpExchange, BodySource {
 
   /** The request is on its way. */
   protected begin(): void {
-    this.watch("headers", this.connected.limits.headersTimeout)
+    this.watch("headers", this.carrier.limits.headersTimeout)
   }
 
   protected onInformational(): void {
-    const { maxInformational } = this.connected.limits
+    const { maxInformational } = this.carrier.limits
     if (++this.informational <= maxInformational) return
     const detail = `it has more than ${maxInformational} informational responses`
     this.abort(new InvalidResponse({ code: "TOO_MANY_INFORMATIONAL", detail }))
@@ -102,7 +102,7 @@ export abstract class Exchange implements HttpExchange, BodySource {
 
   protected onHead(status: number, headers: HttpResponse["headers"]): void {
     this.head = { status, headers }
-    this.watch("body", this.connected.limits.bodyTimeout)
+    this.watch("body", this.carrier.limits.bodyTimeout)
     this.flushLater()
   }
 
@@ -135,7 +135,7 @@ export abstract class Exchange implements HttpExchange, BodySource {
   private factsOf(reason?: HttpErrorReason): Facts {
     return {
       method: this.request.method,
-      authority: this.connected.authority,
+      authority: this.carrier.authority,
       sent: this.isSent(reason) ? "maybe" : "none",
       responseStarted: this.responseStarted
     }
@@ -155,7 +155,7 @@ export abstract class Exchange implements HttpExchange, BodySource {
     // Nobody waits for the server while the caller is busy producing or reading.
     const callerIsBusy = this.phase === "headers" ? this.isProducing() : this.body.paused
     if (callerIsBusy) return this.watchdog.touch()
-    const after = Duration.millis(this.connected.limits[`${this.phase}Timeout`])
+    const after = Duration.millis(this.carrier.limits[`${this.phase}Timeout`])
     this.abort(new ResponseTimeout({ phase: this.phase, after }))
   }
 

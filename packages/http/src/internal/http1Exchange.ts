@@ -26,8 +26,7 @@ export interface Carrier extends Connected {
  * A flush happens in a microtask, when the parser has returned and the socket
  * shows whether it can be used again.
  */
-export class Http1Exchange extends Exchange implements Dispatcher.DispatchHandler {
-  private readonly carrier: Carrier
+export class Http1Exchange extends Exchange<Carrier> implements Dispatcher.DispatchHandler {
   private readonly stream: RequestStream | undefined
   private controller: Dispatcher.DispatchController | undefined
   private stopWaiting: (() => void) | undefined
@@ -36,7 +35,6 @@ export class Http1Exchange extends Exchange implements Dispatcher.DispatchHandle
 
   constructor(carrier: Carrier, request: HttpRequest, context: Context.Context<never>, onEnd?: () => void) {
     super(carrier, request, onEnd)
-    this.carrier = carrier
     this.stream = Stream.isStream(request.body) ? makeRequestStream(request.body, context) : undefined
     this.stopWaiting = afterTurn(() => this.dispatch())
   }

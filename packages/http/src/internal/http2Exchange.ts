@@ -46,10 +46,9 @@ interface OwnedStream extends Http2.ClientHttp2Stream {
  * node calls back from within nghttp2. So a flush happens when the event loop
  * has left it.
  */
-export class Http2Exchange extends Exchange {
+export class Http2Exchange extends Exchange<Carrier> {
   /** Its index among those of its connection. */
   place = 0
-  private readonly carrier: Carrier
   private readonly stream: OwnedStream
   private readonly requestBody: RequestBody
   /** What the peer had sent when the request was. */
@@ -68,7 +67,6 @@ export class Http2Exchange extends Exchange {
     onEnd?: () => void
   ) {
     super(carrier, request, onEnd)
-    this.carrier = carrier
     this.heard = carrier.received()
     const source = Stream.isStream(request.body) ? makeRequestStream(request.body, context) : undefined
     this.requestDone = source === undefined && head.content === undefined
