@@ -174,7 +174,7 @@ export const connecting: ReadonlyArray<Mutation> = [
   {
     name: "more than maxIdle connections are kept",
     file: `${src}/internal/exclusiveQueue.ts`,
-    find: "if (this.unused.size >= this.settings.maxIdle &&",
+    find: "if (this.unused.size >= this.maxIdle &&",
     replace: "if (this.unused.size > this.settings.maxIdle &&",
     test: inPool(
       "CachePool.limits",

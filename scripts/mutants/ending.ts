@@ -8,7 +8,7 @@ const closing: ReadonlyArray<Mutation> = [
   {
     name: "a drain that is over as soon as it begins leaves the timer of its deadline",
     file: `${pool}/draining.ts`,
-    find: `    if (this.state === "closed") return
+    find: `    if (this.target.state === "closed") return
     // With`,
     replace: "    // With",
     test: inPool("drain", "CachePool > drain > A8 A10 leaves no timer where all there is closes at once")

@@ -159,8 +159,8 @@ const limit: ReadonlyArray<Mutation> = [
   {
     name: "a pool keeps asking for a slot after its waiter was served",
     file: `${src}/internal/connectionQueue.ts`,
-    find: "share.want(this.line.waiters.first !== undefined && this.lacksSlot())",
-    replace: "if (this.line.waiters.first !== undefined && this.lacksSlot()) share.want(true)",
+    find: "share.want(this.line.first !== undefined && this.lacksSlot())",
+    replace: "if (this.line.first !== undefined && this.lacksSlot()) share.want(true)",
     test: inPool(
       "ConnectionLimit",
       "ConnectionLimit > a pool that finds no slot > M4 a waiter that its own pool's returned connection serves withdraws the request: nothing closes"
@@ -199,7 +199,7 @@ const limit: ReadonlyArray<Mutation> = [
   {
     name: "a waiter gets an adopted connection although its limit is full",
     file: `${src}/internal/memoryLimit.ts`,
-    find: "return victim !== undefined\n  }\n\n  readonly want",
+    find: "return victim !== undefined\n  }\n\n  want",
     replace: "return true\n  }\n\n  readonly want",
     test: inPool(
       "CachePool.adopt",

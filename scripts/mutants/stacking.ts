@@ -225,8 +225,8 @@ export const stacking: ReadonlyArray<Mutation> = [
   {
     name: "a key that is removed takes along a caller whose fiber was on its way to its pool",
     file: "packages/pool/src/MapPool.ts",
-    find: "if (this.draining || entry.vacancy.gone) return",
-    replace: "if (this.draining) return",
+    find: "if (this.draining || entry.gone) return this.visit",
+    replace: "if (this.draining) return this.visit",
     test: inPool(
       "MapPool.removal",
       "MapPool > removal > M2 a caller whose fiber yields on its way to the pool of a key that is removed gets the next one"

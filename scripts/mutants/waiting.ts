@@ -7,7 +7,7 @@ export const waiting: ReadonlyArray<Mutation> = [
   {
     name: "waiters are served last in, first out",
     file: `${src}/internal/line.ts`,
-    find: `    this.waiters.push(waiter)
+    find: `    this.push(waiter)
     this.unattended ??= waiter`,
     replace: `    this.waiters.insert(waiter, this.waiters.first)
     this.unattended = waiter`,
@@ -16,7 +16,7 @@ export const waiting: ReadonlyArray<Mutation> = [
   {
     name: "a newcomer takes a connection past the line",
     file: `${src}/internal/connectionQueue.ts`,
-    find: `if (this.line.waiters.first !== undefined || this.connections.state !== "open") return false`,
+    find: `if (this.line.first !== undefined || this.connections.state !== "open") return false`,
     replace: `if (this.connections.state !== "open") return false`,
     test: inPool(
       "SharedPool.concurrency",
@@ -47,7 +47,7 @@ export const waiting: ReadonlyArray<Mutation> = [
     name: "an error of one attempt fails everybody in line",
     file: `${src}/internal/exclusiveQueue.ts`,
     find: `else this.fail(owner, cause, "failed")`,
-    replace: `else while (this.line.waiters.first !== undefined) this.fail(this.line.waiters.first, cause, "failed")`,
+    replace: `else while (this.line.first !== undefined) this.fail(this.line.first, cause, "failed")`,
     test: inPool(
       "CachePool.connect",
       "CachePool > failing > C3 a connect error reaches only the caller that owns the attempt"
@@ -113,8 +113,8 @@ export const waiting: ReadonlyArray<Mutation> = [
   {
     name: "maxPending admits one too many",
     file: `${src}/internal/connectionQueue.ts`,
-    find: "if (this.line.waiters.size >= maxPending)",
-    replace: "if (this.line.waiters.size > maxPending)",
+    find: "if (this.line.size >= maxPending)",
+    replace: "if (this.line.size > maxPending)",
     test: inPool("CachePool.waiting", "CachePool > maxPending > A7 bounds the line: beyond it QueueFull at once")
   },
   {
@@ -151,7 +151,7 @@ export const waiting: ReadonlyArray<Mutation> = [
   {
     name: "the timer of a wait outlives it in an empty pool",
     file: `${src}/internal/connectionQueue.ts`,
-    find: "if (this.line.waiters.first === undefined && this.connections.all.size === 0) this.deadlines.clear()",
+    find: "if (this.line.first === undefined && this.connections.all.size === 0) this.deadlines.clear()",
     replace: "",
     test: inPool("atRest", "CachePool > at rest > A10 nothing is left of a wait when its connection has closed again")
   },

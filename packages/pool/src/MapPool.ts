@@ -132,8 +132,6 @@ class Vacancy<T> implements Link<Vacancy<T>> {
   /** When it is to be removed, unless it is used meanwhile: monotonic milliseconds. */
   due = 0
   listed = false
-  /** The key has been taken out. */
-  gone = false
   previous: Vacancy<T> | undefined = undefined
   next: Vacancy<T> | undefined = undefined
 
@@ -159,6 +157,8 @@ class Entry<Key, Conn, E> implements Link<Entry<Key, Conn, E>> {
   /** Calls so far: tells whether any came while somebody looked away. */
   calls = 0
   connections = 0
+  /** The key has been taken out. */
+  gone = false
   readonly vacancy = new Vacancy<Entry<Key, Conn, E>>(this)
 
   previous: Entry<Key, Conn, E> | undefined = undefined
@@ -240,7 +240,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
       return Effect.onExitPrimitive(
         Effect.suspend(() => {
           // It may have been taken out while the fiber waited for its turn.
-          if (this.draining || entry.vacancy.gone) return this.visit(target, (pool) => pool.use(body))
+          if (this.draining || entry.gone) return this.visit(target, (pool) => pool.use(body))
           this.enter(visit, entry)
           return lender.take(loan, () => body(loan.connection, loan))
         }),
@@ -362,7 +362,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
     if (found._tag === "None" || found.value !== entry) return
     MutableHashMap.remove(this.entries, entry.key)
     this.recent.remove(entry)
-    entry.vacancy.gone = true
+    entry.gone = true
     if (entry.vacancy.listed) this.vacancies.remove(entry.vacancy)
     this.leaving.add(entry)
     if (this.observers.active) this.observers.emit("keyRemoved", entry.key)
@@ -419,7 +419,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
 
   private emptied(entry: Entry<Key, Conn, E>, atLeast = 0): void {
     const { vacancy } = entry
-    if (this.draining || vacancy.gone) return
+    if (this.draining || entry.gone) return
     if (vacancy.listed) this.vacancies.remove(vacancy)
     vacancy.listed = true
     vacancy.due = monotonic(this.clock) + Math.max(atLeast, this.settings.idleTimeToLive)

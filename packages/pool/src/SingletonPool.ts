@@ -330,7 +330,7 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
   // As a part of another pool
   // ---------------------------------------------------------------------------
 
-  readonly openOne = (): Effect.Effect<Exit.Exit<unknown, unknown>> | undefined => {
+  openOne(): Effect.Effect<Exit.Exit<unknown, unknown>> | undefined {
     const { share, state } = this.connections
     const busy = this.state._tag === "Ready" || (this.state._tag === "Making" && this.state.attempt !== undefined)
     if (state !== "open" || busy || (share !== undefined && !share.take())) return undefined
@@ -341,24 +341,32 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
     return attempt.exit
   }
 
-  readonly lendable = (): number => (this.state._tag === "Ready" ? 1 : 0)
+  lendable(): number {
+    return this.state._tag === "Ready" ? 1 : 0
+  }
 
-  readonly idle = (): number => (this.state._tag === "Ready" && this.state.connection.state === "idle" ? 1 : 0)
+  idle(): number {
+    return this.state._tag === "Ready" && this.state.connection.state === "idle" ? 1 : 0
+  }
 
-  readonly canLend = (): boolean => this.state._tag === "Ready"
+  canLend(): boolean {
+    return this.state._tag === "Ready"
+  }
 
-  readonly isWaking = (): boolean => false
+  isWaking(): boolean {
+    return false
+  }
 
-  readonly stopAsking = (): void => {
+  stopAsking(): void {
     this.connections.share?.want(false)
     this.connections.share?.hope(false)
   }
 
-  readonly keepWhile = (arriving: () => boolean): void => {
+  keepWhile(arriving: () => boolean): void {
     this.arriving = arriving
   }
 
-  readonly arrived = (): void => {
+  arrived(): void {
     if (this.state._tag === "Ready") this.rest(this.state)
   }
 

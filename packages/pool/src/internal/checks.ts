@@ -8,22 +8,26 @@ import type { EvictReason, Keep, PoolOptions } from "../ConnectionPool.ts"
 import type { Connection } from "./connection.ts"
 import type { Settings } from "./options.ts"
 
+const none: ReadonlyArray<never> = []
+
 export class Checks<Conn> {
-  private readonly options: PoolOptions<Conn, unknown, unknown, unknown>
+  private readonly isOpen: ((connection: Conn) => boolean) | undefined
+  private readonly validates: boolean
   private readonly validateAfter: number
   private readonly clock: Clock
-  private guards: ReadonlyArray<Keep<Conn>> = []
+  private guards: ReadonlyArray<Keep<Conn>> = none
 
   constructor(options: PoolOptions<Conn, any, unknown, unknown>, settings: Settings<any>, clock: Clock) {
-    this.options = options
+    this.isOpen = options.isOpen
+    this.validates = options.validate !== undefined
     this.validateAfter = settings.validateAfter
     this.clock = clock
   }
 
   rejects(connection: Connection<Conn>, time?: number): EvictReason | undefined {
-    if (this.options.isOpen !== undefined) {
+    if (this.isOpen !== undefined) {
       try {
-        if (!this.options.isOpen(connection.value)) return "closed"
+        if (!this.isOpen(connection.value)) return "closed"
       } catch {
         return "unhealthy"
       }
@@ -39,12 +43,12 @@ export class Checks<Conn> {
 
   /** Whether anything asks since when a connection is idle while it is being returned. */
   get timed(): boolean {
-    return this.guards.length > 0 || this.options.validate !== undefined
+    return this.validates || this.guards.length > 0
   }
 
   /** Whether `validate` must run first. Not for a fresh connection, nor for one that others use right now. */
   needsValidation(connection: Connection<Conn>): boolean {
-    if (this.options.validate === undefined || connection.fresh || connection.idleSince === undefined) return false
+    if (!this.validates || connection.fresh || connection.idleSince === undefined) return false
     const age = this.clock.currentTimeMillisUnsafe() - connection.idleSince
     // A clock that was set back tells nothing.
     return age >= this.validateAfter || age < 0

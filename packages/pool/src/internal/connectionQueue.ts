@@ -65,15 +65,14 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     if (loan.phase !== "new") return Effect.interrupt
     if (this.lendNow(loan)) return then()
     const { maxPending } = this.connections.settings
-    if (this.line.waiters.size >= maxPending)
-      return Effect.fail(new PoolError({ reason: new QueueFull({ maxPending }) }))
+    if (this.line.size >= maxPending) return Effect.fail(new PoolError({ reason: new QueueFull({ maxPending }) }))
     this.join(loan)
     this.pump()
     return this.settledOrWaiting(loan, then)
   }
 
   lendNow(loan: Waiting<Conn, E>): boolean {
-    if (this.line.waiters.first !== undefined || this.connections.state !== "open") return false
+    if (this.line.first !== undefined || this.connections.state !== "open") return false
     const connection = this.next()
     if (connection === undefined || this.connections.needsValidation(connection)) return false
     this.assign(connection)
@@ -216,7 +215,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   /** `now` is the time, if it is known. */
   private comeBack(connection: Connection<Conn>, now?: number): void {
     const reason = this.connections.rejects(connection, now)
-    const waiters = this.line.waiters.first !== undefined
+    const waiters = this.line.first !== undefined
     if (reason !== undefined) this.retire(connection, reason)
     else if (this.connections.share?.yields(waiters || connection.borrowers > 0)) this.retire(connection, "capacity")
     else if (waiters) this.hand(connection)
@@ -234,7 +233,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   private share(): void {
     const { share } = this.connections
     if (share === undefined) return
-    share.want(this.line.waiters.first !== undefined && this.lacksSlot())
+    share.want(this.line.first !== undefined && this.lacksSlot())
     share.hope(this.hopesForSlot())
   }
 
@@ -250,11 +249,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   /** Hands a connection to the head of the line, as often as it has room, or keeps it. */
   protected offer(connection: Connection<Conn>, by?: Own<Conn, E> | undefined): void {
     this.line.advance(by as never)
-    for (
-      let head = this.line.waiters.first;
-      head !== undefined && this.hasSlot(connection);
-      head = this.line.waiters.first
-    ) {
+    for (let head = this.line.first; head !== undefined && this.hasSlot(connection); head = this.line.first) {
       const orphan = this.line.leave(head) as Own<Conn, E> | undefined
       this.assign(connection)
       head.held = connection
@@ -278,7 +273,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     loan.phase = "waiting"
     const now = monotonic(this.connections.clock)
     loan.start ??= now
-    const last = this.line.waiters.last
+    const last = this.line.last
     if (last !== undefined && loan.start < last.start!) this.inOrder = false
     this.line.join(loan)
     if (last === undefined || !this.inOrder) this.awaitDeadline()
@@ -311,7 +306,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   /** The waiter whose deadline is next: the head, unless somebody came who had waited in another pool. */
   private longestWaiting(): Waiting<Conn, E> | undefined {
-    let longest = this.line.waiters.first
+    let longest = this.line.first
     if (longest === undefined) this.inOrder = true
     if (this.inOrder) return longest
     for (let loan = longest; loan !== undefined; loan = loan.next) if (loan.start! < longest!.start!) longest = loan
@@ -355,10 +350,10 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   }
 
   private serve(): void {
-    while (this.line.waiters.first !== undefined) {
+    while (this.line.first !== undefined) {
       const connection = this.next()
       if (connection === undefined) return
-      const enough = this.connections.validating.size >= this.line.waiters.size && !this.line.unattended?.idleOnly
+      const enough = this.connections.validating.size >= this.line.size && !this.line.unattended?.idleOnly
       if (enough && this.connections.needsValidation(connection)) return
       if (connection.state === "idle") this.forget(connection)
       this.hand(connection)
@@ -369,7 +364,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   private releaseKept(): void {
     const { share } = this.connections
     if (share === undefined) return
-    while (this.line.waiters.first === undefined && this.idleSince() !== undefined && share.yields(false)) this.giveUp()
+    while (this.line.first === undefined && this.idleSince() !== undefined && share.yields(false)) this.giveUp()
   }
 
   /** Timers run only while somebody may need them. */
@@ -378,7 +373,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     if (this.connections.state !== "open") return
     this.share()
     this.releaseKept()
-    if (this.line.waiters.first === undefined && this.connections.all.size === 0) this.deadlines.clear()
+    if (this.line.first === undefined && this.connections.all.size === 0) this.deadlines.clear()
   }
 
   // ---------------------------------------------------------------------------
@@ -392,8 +387,8 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   redirected(_: Attempt<Conn>, cause: Cause.Cause<E | PoolError>): void {
     // An attempt that nobody waits for would be told the same again at once.
-    if (this.line.waiters.first === undefined) this.connections.backoff.atLeast(minPause)
-    for (let loan = this.line.waiters.first; loan !== undefined; loan = this.line.waiters.first) {
+    if (this.line.first === undefined) this.connections.backoff.atLeast(minPause)
+    for (let loan = this.line.first; loan !== undefined; loan = this.line.first) {
       this.fail(loan, redirectSince(cause, loan.start!), "failed")
     }
     this.pump()
@@ -403,7 +398,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
   // As a part of another pool
   // ---------------------------------------------------------------------------
 
-  readonly openOne = (): Effect.Effect<Exit.Exit<unknown, unknown>> | undefined => {
+  openOne(): Effect.Effect<Exit.Exit<unknown, unknown>> | undefined {
     const { share, state } = this.connections
     if (state !== "open" || !this.hasRoom() || (share !== undefined && !share.take())) return undefined
     const attempt = new Attempt<Conn>()
@@ -411,31 +406,35 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     return attempt.exit
   }
 
-  readonly canLend = (): boolean => this.line.waiters.first === undefined && this.next() !== undefined
+  canLend(): boolean {
+    return this.line.first === undefined && this.next() !== undefined
+  }
 
-  readonly isWaking = (): boolean => this.wakes.first !== undefined
+  isWaking(): boolean {
+    return this.wakes.first !== undefined
+  }
 
-  readonly stopAsking = (): void => {
+  stopAsking(): void {
     this.connections.share?.want(false)
     this.connections.share?.hope(false)
   }
 
-  readonly keepWhile = (arriving: () => boolean): void => {
+  keepWhile(arriving: () => boolean): void {
     this.arriving = arriving
   }
 
-  readonly arrived = (): void => {
+  arrived(): void {
     this.trim()
     this.pump()
   }
 
-  readonly lendable = (): number => {
+  lendable(): number {
     let count = 0
     for (const connection of this.connections.all) if (connection.verdict === undefined) count++
     return count
   }
 
-  abstract readonly idle: () => number
+  abstract idle(): number
 
   /** It closes when it comes back; where it no longer counts, there may be room. */
   condemned(): void {
@@ -448,7 +447,7 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
 
   stopped(): void {
     this.deadlines.clear()
-    for (let loan = this.line.waiters.first; loan !== undefined; loan = this.line.waiters.first) {
+    for (let loan = this.line.first; loan !== undefined; loan = this.line.first) {
       this.fail(loan, Cause.fail(new PoolError({ reason: new Closed() })), "closed")
     }
   }

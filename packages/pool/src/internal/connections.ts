@@ -21,7 +21,7 @@ import { type Attempt } from "./attempt.ts"
 import { Backoff } from "./backoff.ts"
 import { Checks, judge } from "./checks.ts"
 import { Connection, nextId } from "./connection.ts"
-import { Draining } from "./draining.ts"
+import { type Drainable, Draining } from "./draining.ts"
 import { Handing } from "./handing.ts"
 import { isNoRoom } from "./noRoom.ts"
 import { Observers } from "./observers.ts"
@@ -62,7 +62,7 @@ interface Closing<Conn> {
   readonly done?: () => void
 }
 
-export class Connections<Conn, E> {
+export class Connections<Conn, E> implements Drainable {
   readonly settings: Settings<E>
   readonly run: Run
   readonly clock: Clock.Clock
@@ -70,6 +70,7 @@ export class Connections<Conn, E> {
   readonly checks: Checks<Conn>
   readonly backoff: Backoff<E | PoolError>
   readonly draining: Draining
+  state: Drainable["state"] = "open"
   /** Everything opened and not evicted yet. */
   readonly all = new Set<Connection<Conn>>()
   readonly connecting = new Set<Attempt<Conn>>()
@@ -104,12 +105,7 @@ export class Connections<Conn, E> {
     this.observers = new Observers(this.run)
     this.checks = new Checks(options, settings, this.clock)
     this.backoff = new Backoff(settings.backoff, this.run, this.clock, () => kind.vacated())
-    this.draining = new Draining(this.run, this.clock, settings.drainDeadline, {
-      stop: () => this.stop(),
-      closeAll: () => this.closeAll(),
-      isEmpty: () => this.isEmpty,
-      closed: () => this.share?.leave()
-    })
+    this.draining = new Draining(this.run, this.clock, settings.drainDeadline, this)
     this.share = options.limit?.join({
       offered: () => kind.vacated(),
       idleSince: () => kind.idleSince(),
@@ -120,10 +116,6 @@ export class Connections<Conn, E> {
       }
     })
     this.open = Effect.suspend(() => options.connect()) as Effect.Effect<Conn, E>
-  }
-
-  get state(): "open" | "draining" | "closed" {
-    return this.draining.state
   }
 
   // ---------------------------------------------------------------------------
@@ -388,7 +380,7 @@ export class Connections<Conn, E> {
     if (!ended) timer = this.timer(this.settings.closeTimeout, end)()
   }
 
-  private stop(): void {
+  stop(): void {
     this.share?.want(false)
     this.backoff.stop()
     this.kind.stopped()
@@ -402,12 +394,16 @@ export class Connections<Conn, E> {
     for (const connection of Array.from(this.all)) this.condemn(connection, "drain")
   }
 
-  private closeAll(): void {
+  closeAll(): void {
     for (const connection of Array.from(this.all)) this.evict(connection, connection.verdict ?? "drain")
   }
 
-  private get isEmpty(): boolean {
+  isEmpty(): boolean {
     return this.all.size === 0 && this.closing === 0 && this.connecting.size === 0
+  }
+
+  drained(): void {
+    this.share?.leave()
   }
 
   // ---------------------------------------------------------------------------

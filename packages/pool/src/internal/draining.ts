@@ -8,29 +8,32 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { Alarm, monotonic, type Run } from "./alarm.ts"
 
-export interface DrainSteps {
+/** What drains. */
+export interface Drainable {
+  /** Kept here, where every loan asks for it: a pool per key is touched as little as can be. Only `Draining` sets it. */
+  state: "open" | "draining" | "closed"
   /** Fails waiters, cancels attempts, closes what nobody uses. */
-  readonly stop: () => void
+  stop(): void
   /** Closes what borrowers still hold. */
-  readonly closeAll: () => void
+  closeAll(): void
   /** Whether nothing is open, opening or closing any more. */
-  readonly isEmpty: () => boolean
-  readonly closed: () => void
+  isEmpty(): boolean
+  /** The end, before those who wait for it are told. */
+  drained(): void
 }
 
 export class Draining {
-  state: "open" | "draining" | "closed" = "open"
   private readonly clock: Clock
   private readonly defaultDeadline: number
-  private readonly steps: DrainSteps
+  private readonly target: Drainable
   private readonly deadline: Alarm
   private readonly waiting = new Set<() => void>()
 
-  constructor(run: Run, clock: Clock, defaultDeadline: number, steps: DrainSteps) {
+  constructor(run: Run, clock: Clock, defaultDeadline: number, target: Drainable) {
     this.clock = clock
     this.defaultDeadline = defaultDeadline
-    this.steps = steps
-    this.deadline = new Alarm(run, clock, steps.closeAll)
+    this.target = target
+    this.deadline = new Alarm(run, clock, () => target.closeAll())
   }
 
   /** See `ConnectionPool.drain`. */
@@ -40,7 +43,7 @@ export class Draining {
       const after =
         deadline === undefined ? this.defaultDeadline : Duration.toMillis(Duration.fromInputUnsafe(deadline))
       this.begin(after)
-      if (this.state === "closed") return resume(Effect.void)
+      if (this.target.state === "closed") return resume(Effect.void)
       const done = () => resume(Effect.void)
       this.waiting.add(done)
       return Effect.sync(() => {
@@ -53,24 +56,24 @@ export class Draining {
   }
 
   private begin(after: number): void {
-    if (this.state === "open") {
-      this.state = "draining"
-      this.steps.stop()
+    if (this.target.state === "open") {
+      this.target.state = "draining"
+      this.target.stop()
     }
     // What there was may have closed by now: nobody would clear the alarm.
-    if (this.state === "closed") return
+    if (this.target.state === "closed") return
     // With the default deadline nothing sleeps.
-    if (after <= 0) this.steps.closeAll()
+    if (after <= 0) this.target.closeAll()
     else if (after !== Infinity) this.deadline.set(monotonic(this.clock) + after)
     this.check()
   }
 
   /** Call it whenever something has closed. */
   check(): void {
-    if (this.state !== "draining" || !this.steps.isEmpty()) return
-    this.state = "closed"
+    if (this.target.state !== "draining" || !this.target.isEmpty()) return
+    this.target.state = "closed"
     this.deadline.clear()
-    this.steps.closed()
+    this.target.drained()
     for (const resume of this.waiting) resume()
   }
 }

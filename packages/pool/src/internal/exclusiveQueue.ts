@@ -22,7 +22,9 @@ export interface ExclusiveSettings {
 }
 
 export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
-  private readonly settings: ExclusiveSettings
+  private readonly lifo: boolean
+  private readonly minSize: number
+  private readonly maxIdle: number
   /** Least recently returned first. */
   private readonly unused = new LinkedList<Connection<Conn>>()
 
@@ -32,14 +34,18 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     settings: ExclusiveSettings
   ) {
     super(makeConnections, dispatcher)
-    this.settings = settings
+    this.lifo = settings.order === "lifo"
+    this.minSize = settings.minSize
+    this.maxIdle = settings.maxIdle
   }
 
-  readonly idle = (): number => this.unused.size
+  idle(): number {
+    return this.unused.size
+  }
 
   protected next(): Connection<Conn> | undefined {
     for (;;) {
-      const connection = this.settings.order === "lifo" ? this.unused.last : this.unused.first
+      const connection = this.lifo ? this.unused.last : this.unused.first
       if (connection === undefined) return undefined
       const reason = this.connections.rejects(connection)
       if (reason === undefined) return connection
@@ -52,8 +58,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   }
 
   protected keep(connection: Connection<Conn>): void {
-    if (this.unused.size >= this.settings.maxIdle && !this.arriving())
-      return this.connections.evict(connection, "capacity")
+    if (this.unused.size >= this.maxIdle && !this.arriving()) return this.connections.evict(connection, "capacity")
     connection.state = "idle"
     connection.fresh = false
     this.connections.rests(connection)
@@ -103,7 +108,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   }
 
   protected override trim(): void {
-    while (this.unused.size > this.settings.maxIdle) this.giveUp()
+    while (this.unused.size > this.maxIdle) this.giveUp()
   }
 
   idleSince(): number | undefined {
@@ -115,7 +120,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   }
 
   private belowMinimum(): boolean {
-    return this.connections.all.size + this.connections.connecting.size < this.settings.minSize
+    return this.minSize > 0 && this.connections.all.size + this.connections.connecting.size < this.minSize
   }
 
   /** A connection keeps its place until its close has ended: the server still sees it. */
@@ -139,7 +144,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   failed(attempt: Attempt<Conn>, cause: Cause.Cause<E | PoolError> | undefined): void {
     const owner = attempt.owner as Waiting<Conn, E> | undefined
     if (owner === undefined) {
-      if (this.line.waiters.first === undefined) this.connections.backoff.atLeast(minPause)
+      if (this.line.first === undefined) this.connections.backoff.atLeast(minPause)
     } else if (cause === undefined) this.line.lose(owner)
     else this.fail(owner, cause, "failed")
     this.pump()
@@ -182,7 +187,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     lender: Lender<Conn, E | PoolError>,
     then: () => Effect.Effect<A>
   ): Effect.Effect<A, E | PoolError> {
-    if (this.connections.state === "open" && (this.line.waiters.first !== undefined || this.next() === undefined)) {
+    if (this.connections.state === "open" && (this.line.first !== undefined || this.next() === undefined)) {
       return then()
     }
     loan.idleOnly = true
@@ -196,7 +201,7 @@ export class ExclusiveQueue<Conn, E> extends ConnectionQueue<Conn, E> {
       idle: this.unused.size,
       used: this.connections.all.size - this.unused.size,
       closing: this.connections.closing,
-      pending: this.line.waiters.size,
+      pending: this.line.size,
       borrowers
     }
   }

@@ -14,23 +14,22 @@ export interface Waiter<W> extends Link<W> {
   arrival: number
 }
 
-export class Line<W extends Waiter<W>> {
-  readonly waiters: LinkedList<W> = new LinkedList<W>()
+export class Line<W extends Waiter<W>> extends LinkedList<W> {
   /** The first waiter without an attempt. */
   unattended: W | undefined = undefined
   private arrivals = 0
 
   join(waiter: W): void {
     waiter.arrival = ++this.arrivals
-    this.waiters.push(waiter)
+    this.push(waiter)
     this.unattended ??= waiter
   }
 
   /** Puts back where it stood a waiter whose connection was taken away before it ran. */
   rejoin(waiter: W): void {
-    let next = this.waiters.first
+    let next = this.first
     while (next !== undefined && next.arrival < waiter.arrival) next = next.next
-    this.waiters.insert(waiter, next)
+    this.insert(waiter, next)
     const isAttended = this.unattended === undefined || this.unattended.arrival > waiter.arrival
     if (isAttended) this.lose(waiter)
   }
@@ -47,7 +46,7 @@ export class Line<W extends Waiter<W>> {
   /** Takes `waiter` out; returns its attempt, which nobody owns then. */
   leave(waiter: W): Attempt<unknown, W> | undefined {
     if (this.unattended === waiter) this.unattended = waiter.next
-    this.waiters.remove(waiter)
+    this.remove(waiter)
     const attempt = waiter.attempt
     waiter.attempt = undefined
     if (attempt !== undefined) attempt.owner = undefined
@@ -60,7 +59,7 @@ export class Line<W extends Waiter<W>> {
    * in exchange. Call `leave` for the head next.
    */
   advance(attempt: Attempt<unknown, W> | undefined): void {
-    const head = this.waiters.first
+    const head = this.first
     const owner = attempt?.owner
     if (attempt === undefined || owner === undefined || head === undefined) return
     attempt.owner = undefined
@@ -77,7 +76,7 @@ export class Line<W extends Waiter<W>> {
   lose(waiter: W): void {
     if (waiter.attempt !== undefined) waiter.attempt.owner = undefined
     waiter.attempt = undefined
-    const last = this.unattended === undefined ? this.waiters.last : this.unattended.previous
+    const last = this.unattended === undefined ? this.last : this.unattended.previous
     if (last !== undefined && last !== waiter) {
       waiter.attempt = last.attempt
       if (waiter.attempt !== undefined) waiter.attempt.owner = waiter

@@ -146,7 +146,7 @@ class MemoryShare implements Share, Link<MemoryShare> {
     this.member = member
   }
 
-  readonly take = (): boolean => {
+  take(): boolean {
     const { giver } = this.limit
     if (this.limit.closed || (giver === undefined && !this.limit.hasSlot)) return false
     if (giver !== undefined) giver.lose()
@@ -154,7 +154,7 @@ class MemoryShare implements Share, Link<MemoryShare> {
     return true
   }
 
-  readonly give = (f: () => void): boolean => {
+  give(f: () => void): boolean {
     this.limit.giver = this
     f()
     // Whoever took the slot has ended the offer.
@@ -170,13 +170,13 @@ class MemoryShare implements Share, Link<MemoryShare> {
     this.limit.countActive(this)
   }
 
-  readonly takeOver = (): void => {
+  takeOver(): void {
     this.limit.used++
     this.held++
     this.limit.countActive(this)
   }
 
-  readonly release = (): void => {
+  release(): void {
     this.limit.used--
     this.held--
     this.limit.countActive(this)
@@ -184,14 +184,14 @@ class MemoryShare implements Share, Link<MemoryShare> {
     this.limit.released()
   }
 
-  readonly makeRoom = (): boolean => {
+  makeRoom(): boolean {
     if (this.limit.surplus <= 0) return true
     const victim = this.limit.leastRecentlyUsed()
     victim?.member.giveUp()
     return victim !== undefined
   }
 
-  readonly want = (yes: boolean): void => {
+  want(yes: boolean): void {
     if (yes === this.wants) return
     if (!yes) return this.withdraw()
     this.wants = true
@@ -201,7 +201,7 @@ class MemoryShare implements Share, Link<MemoryShare> {
     this.limit.missed()
   }
 
-  readonly hope = (yes: boolean): void => {
+  hope(yes: boolean): void {
     if (yes === this.hopes) return
     this.hopes = yes
     if (!yes) this.limit.hoping.delete(this)
@@ -247,7 +247,7 @@ class MemoryShare implements Share, Link<MemoryShare> {
     return creditor
   }
 
-  readonly yields = (needed: boolean): boolean => {
+  yields(needed: boolean): boolean {
     if (this.limit.surplus > 0) {
       this.retires()
       return true
@@ -265,7 +265,7 @@ class MemoryShare implements Share, Link<MemoryShare> {
     return false
   }
 
-  readonly leave = (): void => {
+  leave(): void {
     this.want(false)
     this.hope(false)
     while (this.creditors.length > 0) this.settle()

@@ -28,18 +28,18 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
   readonly observe: (observer: Observer) => Effect.Effect<void, never, Scope.Scope>
   readonly drain: ConnectionPool<void, Conn, E>["drain"]
   readonly stats: Effect.Effect<PoolStats>
-  /** The lender for one call; with leak warnings on, one that knows where the call was made. */
-  readonly lender: () => Lender<Conn, E | PoolError>
+  private readonly inner: Lender<Conn, E | PoolError> & InnerPool
+  private readonly warnings: LeakWarnings | undefined
 
   constructor(lender: Lender<Conn, E | PoolError> & InnerPool, connections: Connections<Conn, E>) {
     const { leakWarning } = connections.settings
-    if (leakWarning === undefined) this.lender = () => lender
-    else {
+    this.inner = lender
+    if (leakWarning !== undefined) {
       const warnings = new LeakWarnings(leakWarning, connections.run, connections.clock, () => connections.stats())
       connections.draining.onClosed(() => warnings.stop())
-      this.lender = () => warnings.watch(lender, new Error("taken"))
+      this.warnings = warnings
     }
-    const { get, lease, use } = borrowing(this.lender)
+    const { get, lease, use } = borrowing(() => this.lender())
     this.get = get
     this.lease = lease
     this.use = use
@@ -49,6 +49,11 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
     this.observe = connections.observers.observe
     this.drain = connections.draining.drain
     this.stats = Effect.sync(() => connections.stats())
+  }
+
+  /** The lender for one call; with leak warnings on, one that knows where the call was made. */
+  lender(): Lender<Conn, E | PoolError> {
+    return this.warnings === undefined ? this.inner : this.warnings.watch(this.inner, new Error("taken"))
   }
 
   /** The pool for a caller who has waited in another one since `start`, in monotonic milliseconds. */

@@ -17,7 +17,7 @@ import * as Tracer from "effect/Tracer"
 import { Closed, type ConnectionPool, type Lease, PoolError, QueueFull } from "../ConnectionPool.ts"
 import type { RequestObserver, RequestQueueStats } from "../RequestQueue.ts"
 import { monotonic, type Run } from "./alarm.ts"
-import { Draining } from "./draining.ts"
+import { type Drainable, Draining } from "./draining.ts"
 import { type Link, LinkedList } from "./linkedList.ts"
 import { Observers } from "./observers.ts"
 
@@ -67,7 +67,7 @@ type Callbacks<Request, E> = Required<{
   readonly [K in keyof RequestObserver<Request, E>]: NonNullable<RequestObserver<Request, E>[K]>
 }>
 
-export class Requests<Conn, Request, Reply, E, EP> {
+export class Requests<Conn, Request, Reply, E, EP> implements Drainable {
   private readonly pool: ConnectionPool<void, Conn, EP>
   private readonly settings: RequestSettings<Conn, Request, Reply, E, EP>
   private readonly context: Context.Context<never>
@@ -75,6 +75,7 @@ export class Requests<Conn, Request, Reply, E, EP> {
   private readonly observers: Observers
   private readonly dispatcher: Scheduler.SchedulerDispatcher
   private readonly draining: Draining
+  state: Drainable["state"] = "open"
   private readonly line = new LinkedList<Job<Request, Reply, E | EP | PoolError>>()
   private readonly inFlight = new Set<Job<Request, Reply, E | EP | PoolError>>()
   private pumping = false
@@ -93,12 +94,7 @@ export class Requests<Conn, Request, Reply, E, EP> {
     const run: Run = Effect.runForkWith(this.context)
     this.observers = new Observers(run)
     this.dispatcher = Context.get(context, Scheduler.Scheduler).makeDispatcher()
-    this.draining = new Draining(run, this.clock, settings.drainDeadline, {
-      stop: () => this.rejectWaiting(),
-      closeAll: () => this.cutOff(),
-      isEmpty: () => this.inFlight.size === 0,
-      closed: () => this.tell("closed")
-    })
+    this.draining = new Draining(run, this.clock, settings.drainDeadline, this)
   }
 
   // ---------------------------------------------------------------------------
@@ -108,7 +104,7 @@ export class Requests<Conn, Request, Reply, E, EP> {
   readonly send = (request: Request): Effect.Effect<Reply, E | EP | PoolError> =>
     Effect.withFiber((sender) =>
       Effect.callback<Reply, E | EP | PoolError>((resume) => {
-        if (this.draining.state !== "open") return resume(Effect.fail(new PoolError({ reason: new Closed() })))
+        if (this.state !== "open") return resume(Effect.fail(new PoolError({ reason: new Closed() })))
         const job = new Job<Request, Reply, E | EP | PoolError>(request, sender.context, monotonic(this.clock), resume)
         this.join(job)
         return Effect.suspend(() => this.abandon(job))
@@ -248,18 +244,26 @@ export class Requests<Conn, Request, Reply, E, EP> {
   readonly drain = (options?: { readonly deadline?: Duration.Input | undefined }): Effect.Effect<void> =>
     this.draining.drain(options)
 
-  private rejectWaiting(): void {
+  stop(): void {
     for (let job = this.line.first; job !== undefined; job = this.line.first) {
       this.line.remove(job)
       this.reject(job)
     }
   }
 
-  private cutOff(): void {
+  closeAll(): void {
     for (const job of Array.from(this.inFlight)) {
       if (job.phase === "running") this.reject(job)
       job.fiber?.interruptUnsafe()
     }
+  }
+
+  isEmpty(): boolean {
+    return this.inFlight.size === 0
+  }
+
+  drained(): void {
+    this.tell("closed")
   }
 
   private reject(job: Job<Request, Reply, E | EP | PoolError>): void {

@@ -98,12 +98,12 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   }
 
   protected hopesForSlot(): boolean {
-    return this.line.waiters.first === undefined && this.lacksSlot()
+    return this.line.first === undefined && this.lacksSlot()
   }
 
   /** None while callers wait: then it is idle because it admits nobody yet, and kept for them. */
   idleSince(): number | undefined {
-    return this.line.waiters.first === undefined && !this.arriving() ? this.oldestIdle()?.idleSince : undefined
+    return this.line.first === undefined && !this.arriving() ? this.oldestIdle()?.idleSince : undefined
   }
 
   giveUp(): void {
@@ -122,7 +122,7 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
 
   /** How many attempts should be in flight. */
   private wanted(): number {
-    let waiting = this.line.waiters.size
+    let waiting = this.line.size
     let lendable = 0
     let saturated = 0
     let borrowers = 0
@@ -147,7 +147,7 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
     return this.lendable() + this.connections.connecting.size < this.connections.settings.maxSize
   }
 
-  readonly idle = (): number => {
+  idle(): number {
     let count = 0
     for (const connection of this.connections.all) if (connection.state === "idle") count++
     return count
@@ -169,7 +169,7 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   /** Without any connection to wait for, the failure is everybody's. */
   failed(_: Attempt<Conn>, cause: Cause.Cause<E | PoolError> | undefined): void {
     if (cause !== undefined && this.lendable() === 0 && this.connections.connecting.size === 0) {
-      for (let loan = this.line.waiters.first; loan !== undefined; loan = this.line.waiters.first) {
+      for (let loan = this.line.first; loan !== undefined; loan = this.line.first) {
         this.fail(loan, cause, "failed")
       }
     }
@@ -189,6 +189,6 @@ export class SharedQueue<Conn, E> extends ConnectionQueue<Conn, E> {
   }
 
   stats(): Pick<PoolStats, "idle" | "used" | "closing" | "pending" | "borrowers"> {
-    return { ...this.connections.census(), pending: this.line.waiters.size }
+    return { ...this.connections.census(), pending: this.line.size }
   }
 }
