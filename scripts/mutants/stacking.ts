@@ -218,20 +218,68 @@ const negotiate: ReadonlyArray<Mutation> = [
   }
 ]
 
+const immediate: ReadonlyArray<Mutation> = [
+  {
+    name: "a negotiation keeps what it lent at once",
+    file: `${src}/internal/immediate.ts`,
+    find: "() => loan?.lender.end(loan) as undefined",
+    replace: "() => undefined",
+    test: inPool(
+      "NegotiatePool",
+      "NegotiatePool > where a call goes > N2 what the fallback has idle is used again; nothing is opened"
+    )
+  },
+  {
+    name: "a map keeps what it lent at once",
+    file: `${src}/MapPool.ts`,
+    find: "if (loan !== undefined) loan.lender.end(loan)",
+    replace: "",
+    test: inPool(
+      "MapPool.keys",
+      "MapPool > key and pool > M1 a pool for each key: targets of one key share, others do not"
+    )
+  },
+  {
+    name: "a scope keeps the finalizers of loans that could not be made at once",
+    file: `${src}/internal/immediate.ts`,
+    find: "  removeFinalizer(scope, loan)\n",
+    replace: "",
+    test: inPool(
+      "scope",
+      "MapPool > a scope that lives long > keeps nothing of calls that failed, timed out or were interrupted"
+    )
+  },
+  {
+    name: "what is lent at once to a scope is not returned when it closes",
+    file: `${src}/internal/immediate.ts`,
+    find: "    lender.end(loan)\n    return Effect.void",
+    replace: "    return Effect.void",
+    test: inPool("scope", "NegotiatePool > a scope that lives long > holds one entry for each loan that is out")
+  },
+  {
+    name: "a key that is lent at once does not count as used",
+    file: `${src}/MapPool.ts`,
+    find: "    this.touch(entry)\n    return leaseAtOnce",
+    replace: "    return leaseAtOnce",
+    test: inPool("MapPool.keys", "MapPool > maxKeys > M3 a key counts as used when get and lease borrow from it, too")
+  },
+  {
+    name: "a map that drains lends what a key has idle",
+    file: `${src}/MapPool.ts`,
+    find: "    if (this.draining) return undefined\n    const found",
+    replace: "    const found",
+    test: inPool(
+      "MapPool.removal",
+      "MapPool > removal > M5 from the moment a drain begins no key lends, whichever closes first"
+    )
+  }
+]
+
 export const stacking: ReadonlyArray<Mutation> = [
   ...expire,
   ...map,
   ...negotiate,
-  {
-    name: "a key that is removed takes along a caller whose fiber was on its way to its pool",
-    file: "packages/pool/src/MapPool.ts",
-    find: "if (this.draining || entry.gone) return this.visit",
-    replace: "if (this.draining) return this.visit",
-    test: inPool(
-      "MapPool.removal",
-      "MapPool > removal > M2 a caller whose fiber yields on its way to the pool of a key that is removed gets the next one"
-    )
-  },
+  ...immediate,
   {
     name: "a sweep goes on in a map that drains",
     file: "packages/pool/src/MapPool.ts",

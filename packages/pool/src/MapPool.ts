@@ -23,7 +23,8 @@ import { Alarm, monotonic, type Run } from "./internal/alarm.ts"
 import { Attachments } from "./internal/attachments.ts"
 import { minPause } from "./internal/backoff.ts"
 import { type Link, LinkedList } from "./internal/linkedList.ts"
-import { type Lender, Loan } from "./internal/loan.ts"
+import { immediateLender, leaseAtOnce } from "./internal/immediate.ts"
+import { Loan } from "./internal/loan.ts"
 import { MemoryLimit } from "./internal/memoryLimit.ts"
 import { Observers } from "./internal/observers.ts"
 import { integer, millis } from "./internal/options.ts"
@@ -171,6 +172,8 @@ class Entry<Key, Conn, E> implements Link<Entry<Key, Conn, E>> {
 
 interface Visit<Key, Conn, E> {
   entry: Entry<Key, Conn, E> | undefined
+  /** What the visit ends with itself. */
+  loan: Loan<Conn, E | PoolError> | undefined
 }
 
 type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
@@ -218,55 +221,59 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   // ---------------------------------------------------------------------------
 
   readonly get = (target: Target): Effect.Effect<Conn, E | PoolError, Scope.Scope> =>
-    this.visit(target, (pool) => pool.get())
+    Effect.withFiber((fiber) => {
+      const lease = this.leaseAtOnce(target, fiber)
+      return lease === undefined ? this.visit(target, (pool) => pool.get()) : Effect.succeed(lease.connection)
+    })
 
   readonly lease = (target: Target): Effect.Effect<Lease<Conn>, E | PoolError, Scope.Scope> =>
-    this.visit(target, (pool) => pool.lease())
+    Effect.withFiber((fiber) => {
+      const lease = this.leaseAtOnce(target, fiber)
+      return lease === undefined ? this.visit(target, (pool) => pool.lease()) : Effect.succeed(lease)
+    })
+
+  /** What takes no waiting needs nobody to keep the key from being removed. */
+  private leaseAtOnce(target: Target, fiber: Fiber.Fiber<unknown, unknown>): Lease<Conn> | undefined {
+    if (this.draining) return undefined
+    const found = MutableHashMap.get(this.entries, this.options.key(target))
+    const entry = found._tag === "None" ? undefined : found.value
+    if (entry?.pool === undefined) return undefined
+    this.touch(entry)
+    return leaseAtOnce(immediateLender(entry.pool), fiber)
+  }
 
   readonly use = ((...args: [Body<Conn>] | [Target, Body<Conn>]) => {
     const [target, body] = args.length === 1 ? [undefined as Target, args[0]] : args
-    return this.useAt(target, body)
+    return this.visit(target, (pool, visit) => this.useIn(pool, visit, body))
   }) as Use<Target, Conn, E>
 
-  /** The undo of a visit and that of the loan are one step where the key's pool is one of this package. */
-  private useAt(target: Target, body: Body<Conn>): Effect.Effect<any, any, any> {
-    return Effect.suspend(() => {
-      const found = MutableHashMap.get(this.entries, this.options.key(target))
-      const entry = found._tag === "None" ? undefined : found.value
-      if (!(entry?.pool instanceof Pool)) return this.visit(target, (pool) => pool.use(body))
-      const visit: Visit<Key, Conn, E> = { entry: undefined }
-      const lender: Lender<Conn, E | PoolError> = entry.pool.lender()
-      const loan = new Loan(lender)
-      return Effect.onExitPrimitive(
-        Effect.suspend(() => {
-          // It may have been taken out while the fiber waited for its turn.
-          if (this.draining || entry.gone) return this.visit(target, (pool) => pool.use(body))
-          this.enter(visit, entry)
-          return lender.take(loan, () => body(loan.connection, loan))
-        }),
-        () => {
-          lender.end(loan)
-          return this.leave(visit) as undefined
-        }
-      )
-    })
+  /** The undo of the visit is that of the loan, too, where the key's pool is one of this package. */
+  private useIn(pool: Inner<Conn, E>, visit: Visit<Key, Conn, E>, body: Body<Conn>): Effect.Effect<any, any, any> {
+    const lender = immediateLender(pool)
+    if (lender === undefined) return pool.use(body)
+    const loan = new Loan(lender)
+    visit.loan = loan
+    if (lender.lendNow(loan)) return body(loan.connection, loan)
+    return pool instanceof Pool ? lender.take(loan, () => body(loan.connection, loan)) : pool.use(body)
   }
 
   /** Keeps the key from being removed while `f` runs, or until its loan shows in the pool's stats. */
   private visit<A, E2, R>(
     target: Target,
-    f: (pool: Inner<Conn, E>) => Effect.Effect<A, E2, R>
+    f: (pool: Inner<Conn, E>, visit: Visit<Key, Conn, E>) => Effect.Effect<A, E2, R>
   ): Effect.Effect<A, E2 | PoolError, R> {
     return Effect.suspend(() => {
-      const visit: Visit<Key, Conn, E> = { entry: undefined }
+      const visit: Visit<Key, Conn, E> = { entry: undefined, loan: undefined }
       return Effect.onExitPrimitive(
         Effect.suspend(() => {
           if (this.draining) return Effect.fail(new PoolError({ reason: new Closed() }))
           const key = this.options.key(target)
           const found = MutableHashMap.get(this.entries, key)
-          if (found._tag === "None") return Effect.flatMap(this.add(visit, key), f)
+          if (found._tag === "None") return Effect.flatMap(this.add(visit, key), (pool) => f(pool, visit))
           const pool = this.enter(visit, found.value)
-          return pool === undefined ? Effect.flatMap(this.built(visit, found.value), f) : f(pool)
+          return pool === undefined
+            ? Effect.flatMap(this.built(visit, found.value), (pool) => f(pool, visit))
+            : f(pool, visit)
         }),
         () => this.leave(visit) as undefined
       )
@@ -276,16 +283,22 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   private enter(visit: Visit<Key, Conn, E>, entry: Entry<Key, Conn, E>): Inner<Conn, E> | undefined {
     visit.entry = entry
     entry.callers++
+    this.touch(entry)
+    return entry.pool
+  }
+
+  /** Somebody asks for the key. */
+  private touch(entry: Entry<Key, Conn, E>): void {
     entry.calls++
     if (this.settings.maxKeys !== Infinity && this.recent.last !== entry) {
       this.recent.remove(entry)
       this.recent.push(entry)
     }
-    return entry.pool
   }
 
   private leave(visit: Visit<Key, Conn, E>): void {
-    const { entry } = visit
+    const { entry, loan } = visit
+    if (loan !== undefined) loan.lender.end(loan)
     if (entry === undefined) return
     entry.callers--
     if (entry.callers === 0 && entry.connections === 0) this.emptied(entry)

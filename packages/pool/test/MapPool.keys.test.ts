@@ -602,6 +602,17 @@ describe("MapPool", () => {
       })
     )
 
+    it.effect("M3 a key counts as used when get and lease borrow from it, too", () =>
+      Effect.gen(function* () {
+        const { pool } = yield* keyed({ maxKeys: 3 })
+        for (const key of ["a", "b", "c"]) yield* once(at(pool, key))
+        yield* Effect.scoped(pool.get("a"))
+        yield* Effect.scoped(pool.lease("b"))
+        yield* once(at(pool, "d"))
+        assert.deepStrictEqual(yield* pool.keys, ["a", "b", "d"])
+      })
+    )
+
     it.effect("M3 a key with a borrower does not make room, however long ago it was called", () =>
       Effect.gen(function* () {
         const { pool } = yield* keyed({ maxKeys: 2 })

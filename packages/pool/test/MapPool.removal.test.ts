@@ -114,6 +114,26 @@ describe("MapPool", () => {
       })
     )
 
+    it.effect("M5 from the moment a drain begins no key lends, whichever closes first", () =>
+      Effect.gen(function* () {
+        const { pool } = yield* keyed()
+        for (const key of ["a", "b", "c"]) yield* pool.use(key, () => Effect.void)
+        const seen: Array<Exit.Exit<unknown, unknown>> = []
+        const ask = (call: Effect.Effect<unknown, unknown, Scope.Scope>) => {
+          seen.push(Effect.runSyncExit(Effect.scoped(call)))
+        }
+        yield* pool.observe({
+          evicted: () => {
+            for (const key of ["a", "b", "c"]) ask(Effect.flip(pool.get(key)))
+            for (const key of ["a", "b", "c"]) ask(Effect.flip(pool.use(key, () => Effect.void)))
+          }
+        })
+        yield* pool.drain()
+        assert.strictEqual(seen.length, 18)
+        for (const exit of seen) assert.isTrue(Exit.isSuccess(exit), String(exit))
+      })
+    )
+
     it.effect("M2 a drain ends the sweep that it came upon", () =>
       Effect.gen(function* () {
         let asked = 0

@@ -3,9 +3,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
+import * as CachePool from "../src/CachePool.ts"
+import * as MapPool from "../src/MapPool.ts"
+import * as NegotiatePool from "../src/NegotiatePool.ts"
+import * as SharedPool from "../src/SharedPool.ts"
 import { addFinalizer, removeFinalizer } from "../src/internal/scope.ts"
 import { fail, hang } from "../src/testing/TestConnector.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
+import { at, type CacheOptions, over } from "./support/kinds.ts"
 import { borrow, cache, singleton } from "./support/scene.ts"
 
 /** How many finalizers a scope holds. */
@@ -102,9 +107,30 @@ describe("internal/scope", () => {
   )
 })
 
+/** A negotiation that finds connections which are not shared. */
+const negotiation = (options: CacheOptions, peer: TestConnector.TestConnector) =>
+  NegotiatePool.makeMerged({
+    connect: peer.connect,
+    inspect: () => false,
+    upgrade: (connect) => SharedPool.make({ concurrency: 100, ...peer.options, ...options, connect }),
+    fallback: (connect) => CachePool.make({ ...peer.options, ...options, connect })
+  })
+
+const negotiated = (options: CacheOptions = {}, peer = TestConnector.makeUnsafe()) =>
+  over(() => negotiation(options, peer), peer)
+
+/** A map of one key, as a pool for that key. */
+const mapped = (options: CacheOptions = {}, peer = TestConnector.makeUnsafe()) =>
+  Effect.map(
+    over(() => MapPool.make({ key: String, pool: () => negotiation(options, peer) }), peer),
+    ({ pool, peer }) => ({ pool: at(pool, "a"), peer })
+  )
+
 for (const [name, make] of [
   ["CachePool", cache],
-  ["SingletonPool", singleton]
+  ["SingletonPool", singleton],
+  ["NegotiatePool", negotiated],
+  ["MapPool", mapped]
 ] as const) {
   describe(name, () => {
     describe("a scope that lives long", () => {

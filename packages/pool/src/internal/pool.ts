@@ -11,6 +11,7 @@ import * as Scope from "effect/Scope"
 import type { ConnectionPool, Keep, Lease, Observer, PoolStats, Use } from "../ConnectionPool.ts"
 import type { PoolError } from "../ConnectionPool.ts"
 import type { Connections } from "./connections.ts"
+import { Immediate } from "./immediate.ts"
 import { InnerPool } from "./innerPool.ts"
 import { LeakWarnings } from "./leakWarnings.ts"
 import { type Lender, Loan } from "./loan.ts"
@@ -18,7 +19,7 @@ import { addFinalizer } from "./scope.ts"
 
 type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
 
-export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
+export class Pool<Conn, E> implements ConnectionPool<void, Conn, E>, Immediate<Conn, E | PoolError> {
   readonly [InnerPool]: InnerPool
   readonly use: Use<void, Conn, E>
   readonly get: ConnectionPool<void, Conn, E>["get"]
@@ -54,6 +55,10 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E> {
   /** The lender for one call; with leak warnings on, one that knows where the call was made. */
   lender(): Lender<Conn, E | PoolError> {
     return this.warnings === undefined ? this.inner : this.warnings.watch(this.inner, new Error("taken"))
+  }
+
+  [Immediate](): Lender<Conn, E | PoolError> {
+    return this.lender()
   }
 
   /** The pool for a caller who has waited in another one since `start`, in monotonic milliseconds. */

@@ -11,6 +11,8 @@ import type * as Scope from "effect/Scope"
 import type { ConnectionPool, Keep, Lease, Observer, PoolError, PoolStats, Use } from "../ConnectionPool.ts"
 import type { Negotiation, Side } from "./negotiation.ts"
 import type { Run } from "./alarm.ts"
+import { Immediate, immediateLender, leaseAtOnce, useAtOnce } from "./immediate.ts"
+import type { Lender } from "./loan.ts"
 import type { InnerPool } from "./innerPool.ts"
 import { Pool } from "./pool.ts"
 import { redirectOf } from "./redirect.ts"
@@ -34,7 +36,7 @@ export const makePart = <A, EA, Conn, E>(
 
 type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
 
-export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
+export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E>, Immediate<Conn, E | PoolError> {
   private readonly negotiation: Negotiation<unknown, unknown>
   private readonly sides: { readonly [S in Side]: Part<Conn, E> }
   private readonly run: Run
@@ -87,16 +89,32 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E> {
   // ---------------------------------------------------------------------------
 
   readonly use = ((targetOrBody: Body<Conn> | void, body?: Body<Conn>) =>
-    this.route((pool) => pool.use(body ?? (targetOrBody as Body<Conn>)))) as Use<void, Conn, E>
+    this.useOne(body ?? (targetOrBody as Body<Conn>))) as Use<void, Conn, E>
 
-  readonly get = (): Effect.Effect<Conn, E | PoolError, Scope.Scope> => this.route((pool) => pool.get())
+  private useOne(body: Body<Conn>): Effect.Effect<any, any, any> {
+    return useAtOnce(this, body, () => this.route((pool) => pool.use(body)))
+  }
 
-  readonly lease = (): Effect.Effect<Lease<Conn>, E | PoolError, Scope.Scope> => this.route((pool) => pool.lease())
+  readonly get = (): Effect.Effect<Conn, E | PoolError, Scope.Scope> =>
+    Effect.withFiber((fiber) => {
+      const lease = leaseAtOnce(this[Immediate](), fiber)
+      return lease === undefined ? this.route((pool) => pool.get()) : Effect.succeed(lease.connection)
+    })
+
+  readonly lease = (): Effect.Effect<Lease<Conn>, E | PoolError, Scope.Scope> =>
+    Effect.withFiber((fiber) => {
+      const lease = leaseAtOnce(this[Immediate](), fiber)
+      return lease === undefined ? this.route((pool) => pool.lease()) : Effect.succeed(lease)
+    })
 
   private route<A, E2, R>(
     f: (pool: ConnectionPool<void, Conn, E>) => Effect.Effect<A, E2, R>
   ): Effect.Effect<A, E2, R> {
     return Effect.suspend(() => this.call(this.pick(), f))
+  }
+
+  [Immediate](): Lender<Conn, E | PoolError> | undefined {
+    return immediateLender(this.sides[this.pick()].pool)
   }
 
   private pick(): Side {

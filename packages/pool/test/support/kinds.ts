@@ -163,7 +163,7 @@ type MapOptions = Partial<
     "key" | "maxKeys" | "maxSize" | "idleTimeToLive"
   >
 >
-type CacheOptions = Partial<CachePool.CachePoolOptions<Conn, ConnError, Scope.Scope>>
+export type CacheOptions = Partial<CachePool.CachePoolOptions<Conn, ConnError, Scope.Scope>>
 type Cache = CachePool.CachePool<Conn, ConnError>
 
 /**
