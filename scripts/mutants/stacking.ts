@@ -254,7 +254,10 @@ const immediate: ReadonlyArray<Mutation> = [
     file: `${src}/internal/immediate.ts`,
     find: "    lender.end(loan)\n    return Effect.void",
     replace: "    return Effect.void",
-    test: inPool("scope", "NegotiatePool > a scope that lives long > holds one entry for each loan that is out")
+    test: inPool(
+      "scope",
+      "NegotiatePool > a scope that lives long > gives back what was idle and is lent at once, when it closes"
+    )
   },
   {
     name: "a key that is lent at once does not count as used",

@@ -166,6 +166,21 @@ for (const [name, make] of [
         })
       )
 
+      it.effect("gives back what was idle and is lent at once, when it closes", () =>
+        Effect.gen(function* () {
+          const { peer, pool } = yield* make()
+          yield* pool.use(() => Effect.void)
+          for (const call of [pool.get(), pool.lease()]) {
+            const scope = yield* Scope.make()
+            yield* Scope.provide(call, scope)
+            assert.deepStrictEqual([size(scope), (yield* pool.stats).borrowers], [1, 1])
+            yield* Scope.close(scope, Exit.void)
+            assert.strictEqual((yield* pool.stats).borrowers, 0)
+          }
+          assert.strictEqual(peer.attempts(), 1)
+        })
+      )
+
       it.effect("keeps nothing of calls to a closed pool", () =>
         Effect.gen(function* () {
           const { pool } = yield* make()
