@@ -170,7 +170,7 @@ for (const [name, make] of [
         Effect.gen(function* () {
           const { peer, pool } = yield* make()
           yield* pool.use(() => Effect.void)
-          for (const call of [pool.get(), pool.lease()]) {
+          for (const call of [Effect.asVoid(pool.get()), Effect.asVoid(pool.lease())]) {
             const scope = yield* Scope.make()
             yield* Scope.provide(call, scope)
             assert.deepStrictEqual([size(scope), (yield* pool.stats).borrowers], [1, 1])
