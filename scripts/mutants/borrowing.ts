@@ -6,17 +6,16 @@ const src = "packages/pool/src"
 export const borrowing: ReadonlyArray<Mutation> = [
   {
     name: "use takes the connection before its return is registered",
-    file: `${src}/internal/pool.ts`,
+    file: `${src}/internal/twoSteps.ts`,
     find: `    return Effect.onExitPrimitive(
-      Effect.suspend(() => lender.take(loan, () => body(loan.connection, loan))),
-      // A void function, so that ending costs no further step.
-      () => lender.end(loan) as undefined
+      new SecondStep(this, state),
+      // Nothing to run, so that ending costs no further step.
+      () => this.undo(state) as undefined
     )`,
-    replace: `    const returning = Effect.onExitPrimitive(
-      Effect.suspend(() => body(loan.connection, loan)),
-      () => lender.end(loan) as undefined
-    )
-    return Effect.andThen(Effect.suspend(() => lender.take(loan, () => Effect.void)), returning)`,
+    replace: `    return Effect.flatMap(Effect.exit(new SecondStep(this, state)), (exit) => {
+      this.undo(state)
+      return exit
+    })`,
     test: inPool(
       "CachePool.borrow",
       "CachePool > interruption > A1 interrupting use in line loses neither the connection nor the wake-up"
@@ -24,9 +23,9 @@ export const borrowing: ReadonlyArray<Mutation> = [
   },
   {
     name: "use does not return the connection of a body that fails or is interrupted",
-    file: `${src}/internal/pool.ts`,
-    find: "() => lender.end(loan) as undefined",
-    replace: `(exit) => (exit._tag === "Success" ? (lender.end(loan) as undefined) : undefined)`,
+    file: `${src}/internal/twoSteps.ts`,
+    find: "() => this.undo(state) as undefined",
+    replace: `(exit) => (exit._tag === "Success" ? (this.undo(state) as undefined) : undefined)`,
     test: inPool("CachePool.borrow", "CachePool > use > returns the connection when the body is interrupted")
   },
   {

@@ -222,8 +222,8 @@ const immediate: ReadonlyArray<Mutation> = [
   {
     name: "a negotiation keeps what it lent at once",
     file: `${src}/internal/immediate.ts`,
-    find: "() => loan?.lender.end(loan) as undefined",
-    replace: "() => undefined",
+    find: "if (loan !== undefined) loan.lender.end(loan)",
+    replace: "",
     test: inPool(
       "NegotiatePool",
       "NegotiatePool > where a call goes > N2 what the fallback has idle is used again; nothing is opened"

@@ -9,7 +9,7 @@ import { runCase } from "../src/harness/runSubject.ts"
 import type { Entry } from "../src/harness/subject.ts"
 import { valuesOf } from "../src/harness/verdict.ts"
 
-const settings = { rounds: 5, processes: 1, sampleTime: 30, warmUp: 300 }
+const settings = { rounds: 5, processes: 1, sampleTime: 30, warmUp: 300, leadIn: 0 }
 const attempts = 3
 
 /** The least that was found: noise only adds. */

@@ -7,7 +7,7 @@ import { judge } from "../src/harness/verdict.ts"
 const resultOf = (figures: Readonly<Record<string, ReadonlyArray<number>>>): Result => ({
   subject: "test",
   date: "2026-01-01T00:00:00.000Z",
-  settings: { rounds: 3, processes: 1, sampleTime: 1, warmUp: 1 },
+  settings: { rounds: 3, processes: 1, sampleTime: 1, warmUp: 1, leadIn: 0 },
   machine: { cpu: "", cores: 1, memory: "", os: "", load: 0 },
   versions: {},
   seconds: 0,

@@ -30,6 +30,7 @@ import { Observers } from "./internal/observers.ts"
 import { integer, millis } from "./internal/options.ts"
 import { Pool } from "./internal/pool.ts"
 import * as Stats from "./internal/stats.ts"
+import { TwoSteps } from "./internal/twoSteps.ts"
 
 /**
  * A pool that takes a target and lends from the pool of the target's key.
@@ -176,7 +177,35 @@ interface Visit<Key, Conn, E> {
   loan: Loan<Conn, E | PoolError> | undefined
 }
 
+type Act<Key, Conn, E, A> = (pool: Inner<Conn, E>, visit: Visit<Key, Conn, E>) => A
+
 type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
+
+/** Keeps the key from being removed while it acts, or until its loan shows in the pool's stats. */
+class Visiting<Target, Key, Conn, E> extends TwoSteps<Visit<Key, Conn, E>> {
+  private readonly map: Keyed<Target, Key, Conn, E>
+  private readonly target: Target
+  private readonly f: Act<Key, Conn, E, Effect.Effect<any, any, any>>
+
+  constructor(map: Keyed<Target, Key, Conn, E>, target: Target, f: Act<Key, Conn, E, Effect.Effect<any, any, any>>) {
+    super()
+    this.map = map
+    this.target = target
+    this.f = f
+  }
+
+  start(): Visit<Key, Conn, E> {
+    return { entry: undefined, loan: undefined }
+  }
+
+  act(visit: Visit<Key, Conn, E>): Effect.Effect<any, any, any> {
+    return this.map.begin(visit, this.target, this.f)
+  }
+
+  undo(visit: Visit<Key, Conn, E>): void {
+    this.map.leave(visit)
+  }
+}
 
 class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
   private readonly options: MapPoolOptions<Target, Key, Conn, E, unknown>
@@ -247,6 +276,13 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
     return this.visit(target, (pool, visit) => this.useIn(pool, visit, body))
   }) as Use<Target, Conn, E>
 
+  private visit<A, E2, R>(
+    target: Target,
+    f: Act<Key, Conn, E, Effect.Effect<A, E2, R>>
+  ): Effect.Effect<A, E2 | PoolError, R> {
+    return new Visiting(this, target, f)
+  }
+
   /** The undo of the visit is that of the loan, too, where the key's pool is one of this package. */
   private useIn(pool: Inner<Conn, E>, visit: Visit<Key, Conn, E>, body: Body<Conn>): Effect.Effect<any, any, any> {
     const lender = immediateLender(pool)
@@ -257,27 +293,20 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
     return pool instanceof Pool ? lender.take(loan, () => body(loan.connection, loan)) : pool.use(body)
   }
 
-  /** Keeps the key from being removed while `f` runs, or until its loan shows in the pool's stats. */
-  private visit<A, E2, R>(
+  /** Begins a visit: finds the key's pool, or builds it. */
+  begin<A, E2, R>(
+    visit: Visit<Key, Conn, E>,
     target: Target,
-    f: (pool: Inner<Conn, E>, visit: Visit<Key, Conn, E>) => Effect.Effect<A, E2, R>
+    act: Act<Key, Conn, E, Effect.Effect<A, E2, R>>
   ): Effect.Effect<A, E2 | PoolError, R> {
-    return Effect.suspend(() => {
-      const visit: Visit<Key, Conn, E> = { entry: undefined, loan: undefined }
-      return Effect.onExitPrimitive(
-        Effect.suspend(() => {
-          if (this.draining) return Effect.fail(new PoolError({ reason: new Closed() }))
-          const key = this.options.key(target)
-          const found = MutableHashMap.get(this.entries, key)
-          if (found._tag === "None") return Effect.flatMap(this.add(visit, key), (pool) => f(pool, visit))
-          const pool = this.enter(visit, found.value)
-          return pool === undefined
-            ? Effect.flatMap(this.built(visit, found.value), (pool) => f(pool, visit))
-            : f(pool, visit)
-        }),
-        () => this.leave(visit) as undefined
-      )
-    })
+    if (this.draining) return Effect.fail(new PoolError({ reason: new Closed() }))
+    const key = this.options.key(target)
+    const found = MutableHashMap.get(this.entries, key)
+    if (found._tag === "None") return Effect.flatMap(this.add(visit, key), (pool) => act(pool, visit))
+    const pool = this.enter(visit, found.value)
+    return pool === undefined
+      ? Effect.flatMap(this.built(visit, found.value), (pool) => act(pool, visit))
+      : act(pool, visit)
   }
 
   private enter(visit: Visit<Key, Conn, E>, entry: Entry<Key, Conn, E>): Inner<Conn, E> | undefined {
@@ -296,7 +325,7 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
     }
   }
 
-  private leave(visit: Visit<Key, Conn, E>): void {
+  leave(visit: Visit<Key, Conn, E>): void {
     const { entry, loan } = visit
     if (loan !== undefined) loan.lender.end(loan)
     if (entry === undefined) return

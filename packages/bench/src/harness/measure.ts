@@ -19,6 +19,8 @@ export interface Settings {
   readonly sampleTime: number
   /** CPU time before the first sample, in milliseconds. */
   readonly warmUp: number
+  /** The share of a sample that goes before each one, unmeasured. */
+  readonly leadIn: number
   /**
    * How many processes the rounds of a contestant are spread over. Compilers
    * decide early, and differently each time: a process that was unlucky stays

@@ -19,11 +19,12 @@ if (chosen === undefined || contestant === undefined) {
 
 // The scope is never closed: pools of a hundred thousand keys take longer to close than to measure.
 const run = await Effect.runPromise(Effect.provideService(contestant.open, Scope.Scope, Scope.makeUnsafe()))
-const { sampleTime, warmUp } = task.settings
+const { leadIn, sampleTime, warmUp } = task.settings
 const operations = chosen.operations ?? (await calibrate(run, chosen.batch ?? 1, sampleTime, warmUp))
 
-process.on("message", async (question: "sample" | "profile") =>
+process.on("message", async (question: "sample" | "profile") => {
+  if (leadIn > 0) await run(Math.ceil(operations * leadIn))
   process.send?.(await (question === "profile" ? profile(run, 4 * operations) : sample(run, operations)))
-)
+})
 process.once("disconnect", () => process.exit())
 process.send?.({ operations, setup: contestant.setup } satisfies Ready)

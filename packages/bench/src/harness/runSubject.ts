@@ -36,12 +36,13 @@ export const runSubject = (name: string, { onCase, quick }: RunOptions): Effect.
   Effect.gen(function* () {
     const subject = yield* Effect.promise(() => loadSubject(name))
     const settings: Settings = quick
-      ? { rounds: 3, processes: 1, sampleTime: 40, warmUp: 200 }
+      ? { rounds: 3, processes: 1, sampleTime: 40, warmUp: 200, leadIn: 0 }
       : {
           rounds: subject.rounds ?? 7,
           processes: subject.processes ?? 1,
           sampleTime: subject.sampleTime ?? 80,
-          warmUp: subject.warmUp ?? 300
+          warmUp: subject.warmUp ?? 300,
+          leadIn: subject.leadIn ?? 0
         }
     const before = { date: new Date().toISOString(), machine: machine(), versions: versions() }
     const started = performance.now()

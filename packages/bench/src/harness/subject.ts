@@ -100,4 +100,10 @@ export interface Subject {
   readonly sampleTime?: number
   /** CPU time before the first sample, in milliseconds. Default 300. */
   readonly warmUp?: number
+  /**
+   * The share of a sample that goes before each one, unmeasured. Default 0.
+   * While others have their turn a client's memory goes cold, and so do its
+   * connections: the first thousand requests then take four times as long.
+   */
+  readonly leadIn?: number
 }

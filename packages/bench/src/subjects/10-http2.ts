@@ -75,7 +75,8 @@ const subject: Subject = {
   })),
   // The first tens of thousands of requests run at a third of the speed.
   sampleTime: 120,
-  warmUp: 2_500
+  warmUp: 2_500,
+  leadIn: 0.4
 }
 
 export default subject

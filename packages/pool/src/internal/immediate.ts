@@ -10,6 +10,7 @@ import * as Scope from "effect/Scope"
 import type { ConnectionPool, Lease, PoolError } from "../ConnectionPool.ts"
 import { type Lender, Loan } from "./loan.ts"
 import { addFinalizer, removeFinalizer } from "./scope.ts"
+import { TwoSteps } from "./twoSteps.ts"
 
 export const Immediate: unique symbol = Symbol.for("@poolkit/pool/Immediate")
 
@@ -24,24 +25,37 @@ export const immediateLender = <Conn, E>(
   pool: ConnectionPool<void, Conn, E>
 ): Lender<Conn, E | PoolError> | undefined => (pool as Partial<Immediate<Conn, E | PoolError>>)[Immediate]?.()
 
+type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
+
 /** Uses what is lent at once; goes on with `otherwise` if nothing is. */
-export const useAtOnce = <Conn, E, A, E2, R>(
-  pool: Immediate<Conn, E>,
-  body: (connection: Conn, lease: Lease<Conn>) => Effect.Effect<A, E2, R>,
-  otherwise: () => Effect.Effect<A, E2, R>
-): Effect.Effect<A, E2, R> =>
-  Effect.suspend(() => {
-    let loan: Loan<Conn, E> | undefined
-    return Effect.onExitPrimitive(
-      Effect.suspend(() => {
-        const lender = pool[Immediate]()
-        if (lender === undefined) return otherwise()
-        loan = new Loan(lender)
-        return lender.lendNow(loan) ? body(loan.connection, loan) : otherwise()
-      }),
-      () => loan?.lender.end(loan) as undefined
-    )
-  })
+export class UseAtOnce<Conn, E> extends TwoSteps<{ loan: Loan<Conn, E> | undefined }> {
+  private readonly pool: Immediate<Conn, E>
+  private readonly body: Body<Conn>
+  private readonly otherwise: () => Effect.Effect<any, any, any>
+
+  constructor(pool: Immediate<Conn, E>, body: Body<Conn>, otherwise: () => Effect.Effect<any, any, any>) {
+    super()
+    this.pool = pool
+    this.body = body
+    this.otherwise = otherwise
+  }
+
+  start(): { loan: Loan<Conn, E> | undefined } {
+    return { loan: undefined }
+  }
+
+  act(state: { loan: Loan<Conn, E> | undefined }): Effect.Effect<any, any, any> {
+    const lender = this.pool[Immediate]()
+    if (lender === undefined) return this.otherwise()
+    const loan = new Loan(lender)
+    state.loan = loan
+    return lender.lendNow(loan) ? this.body(loan.connection, loan) : this.otherwise()
+  }
+
+  undo({ loan }: { readonly loan: Loan<Conn, E> | undefined }): void {
+    if (loan !== undefined) loan.lender.end(loan)
+  }
+}
 
 /** Borrows for the scope of the fiber if that takes no waiting. */
 export const leaseAtOnce = <Conn, E>(

@@ -16,6 +16,7 @@ import { InnerPool } from "./innerPool.ts"
 import { LeakWarnings } from "./leakWarnings.ts"
 import { type Lender, Loan } from "./loan.ts"
 import { addFinalizer } from "./scope.ts"
+import { TwoSteps } from "./twoSteps.ts"
 
 type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
 
@@ -81,7 +82,7 @@ const borrowing = <Conn, E>(
   get: () => takeInScope(lender(), connectionOf),
   lease: () => takeInScope(lender(), leaseOf),
   use: ((targetOrBody: Body<Conn> | void, body?: Body<Conn>) =>
-    useOne(lender(), body ?? (targetOrBody as Body<Conn>))) as Use<void, Conn, E>
+    new UseOne(lender(), body ?? (targetOrBody as Body<Conn>))) as Use<void, Conn, E>
 })
 
 const lendSince = <Conn, E>(lender: Lender<Conn, E>, start: number): Lender<Conn, E> => ({
@@ -98,15 +99,28 @@ const connectionOf = <Conn, E>(loan: Loan<Conn, E>): Conn => loan.connection
 
 const leaseOf = <Conn, E>(loan: Loan<Conn, E>): Lease<Conn> => loan
 
-const useOne = <Conn, E>(lender: Lender<Conn, E>, body: Body<Conn>): Effect.Effect<any, any, any> =>
-  Effect.suspend(() => {
-    const loan = new Loan(lender)
-    return Effect.onExitPrimitive(
-      Effect.suspend(() => lender.take(loan, () => body(loan.connection, loan))),
-      // A void function, so that ending costs no further step.
-      () => lender.end(loan) as undefined
-    )
-  })
+class UseOne<Conn, E> extends TwoSteps<Loan<Conn, E>> {
+  private readonly lender: Lender<Conn, E>
+  private readonly body: Body<Conn>
+
+  constructor(lender: Lender<Conn, E>, body: Body<Conn>) {
+    super()
+    this.lender = lender
+    this.body = body
+  }
+
+  start(): Loan<Conn, E> {
+    return new Loan(this.lender)
+  }
+
+  act(loan: Loan<Conn, E>): Effect.Effect<any, any, any> {
+    return this.lender.take(loan, () => this.body(loan.connection, loan))
+  }
+
+  undo(loan: Loan<Conn, E>): void {
+    this.lender.end(loan)
+  }
+}
 
 /** Borrows for the scope of the calling fiber. */
 export const takeInScope = <Conn, E, A>(

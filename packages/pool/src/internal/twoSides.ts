@@ -11,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import type { ConnectionPool, Keep, Lease, Observer, PoolError, PoolStats, Use } from "../ConnectionPool.ts"
 import type { Negotiation, Side } from "./negotiation.ts"
 import type { Run } from "./alarm.ts"
-import { Immediate, immediateLender, leaseAtOnce, useAtOnce } from "./immediate.ts"
+import { Immediate, immediateLender, leaseAtOnce, UseAtOnce } from "./immediate.ts"
 import type { Lender } from "./loan.ts"
 import type { InnerPool } from "./innerPool.ts"
 import { Pool } from "./pool.ts"
@@ -92,7 +92,7 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E>, Immedia
     this.useOne(body ?? (targetOrBody as Body<Conn>))) as Use<void, Conn, E>
 
   private useOne(body: Body<Conn>): Effect.Effect<any, any, any> {
-    return useAtOnce(this, body, () => this.route((pool) => pool.use(body)))
+    return new UseAtOnce(this, body, () => this.route((pool) => pool.use(body)))
   }
 
   readonly get = (): Effect.Effect<Conn, E | PoolError, Scope.Scope> =>
