@@ -14,10 +14,18 @@ const size = 8
 const body = () => Effect.void
 type Watch = (pool: ConnectionPool.Any) => Effect.Effect<unknown, never, Scope>
 
+/**
+ * What every program does sooner or later, whether it observes or not. Where no
+ * finalizer ever returned an effect, Effect's run loop is compiled without that
+ * case, and a loan takes a sixth less.
+ */
+const seasoned = Effect.scoped(Effect.acquireRelease(Effect.void, () => Effect.void))
+
 const watched = (name: string, setup: string, watch: Watch): Contestant =>
   effects(
     name,
     Effect.gen(function* () {
+      yield* seasoned
       const pool = yield* cache(size)
       yield* watch(pool)
       return () => pool.use(body)
@@ -46,7 +54,9 @@ const target = (what: string, contestant: string, must: number, aim: number) => 
 
 const subject: Subject = {
   title: "Observation",
-  about: "The same `CachePool.use`, watched in different ways.",
+  about:
+    "The same `CachePool.use`, watched in different ways. Each contestant has closed a scope with a finalizer before, as every program " +
+    "does sooner or later: only a program that never did is faster, by a sixth.",
   cases: [
     {
       name,
