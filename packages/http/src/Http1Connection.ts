@@ -145,7 +145,12 @@ class Http1Connection implements HttpConnection, Carrier {
   }
 
   isOpen(): boolean {
-    return !this.busy && this.isWritable() && this.clock.currentTimeMillisUnsafe() < this.expiresAt
+    return !this.busy && this.isWritable() && !this.isExpired()
+  }
+
+  /** Few servers say when they hang up; for the others the time is not read. */
+  private isExpired(): boolean {
+    return this.expiresAt !== Infinity && this.clock.currentTimeMillisUnsafe() >= this.expiresAt
   }
 
   watch(signals: Signals): () => void {
