@@ -220,6 +220,85 @@ const negotiate: ReadonlyArray<Mutation> = [
 
 const immediate: ReadonlyArray<Mutation> = [
   {
+    name: "a key is removed under a caller that it is lending to",
+    file: `${src}/MapPool.ts`,
+    find: "    entry.callers++\n    this.touch(entry)\n    const lease",
+    replace: "    this.touch(entry)\n    const lease",
+    test: inPool(
+      "immediate",
+      "MapPool > what is idle > M3 its key does not make room while a caller of it is being served: get"
+    )
+  },
+  {
+    name: "what is idle is lent for a scope that is closed",
+    file: `${src}/internal/immediate.ts`,
+    find: "if (!addFinalizer(scope, loan, returned)) return undefined",
+    replace: "addFinalizer(scope, loan, returned)",
+    test: inPool("immediate", "MapPool > what is idle > A1 is not lent for a scope that is closed")
+  },
+  {
+    name: "a body that throws keeps what it was lent at once",
+    file: `${src}/internal/immediate.ts`,
+    find: `    state.loan = loan
+    return lender.lendNow(loan) ? this.body(loan.connection, loan) : this.otherwise()`,
+    replace: `    const effect = lender.lendNow(loan) ? this.body(loan.connection, loan) : this.otherwise()
+    state.loan = loan
+    return effect`,
+    test: inPool(
+      "immediate",
+      "NegotiatePool > what is idle > A1 comes back from a body that throws before it is an effect"
+    )
+  },
+  {
+    name: "nobody is warned of what a map lent at once",
+    file: `${src}/internal/pool.ts`,
+    find: "return this.warnings === undefined ? this.inner : this.warnings.watch(this.inner)",
+    replace: "return this.inner",
+    test: inPool("immediate", "MapPool > what is idle > B5 is warned of when it is out for too long: lease")
+  },
+  {
+    name: "a pool that delegates to one of the package is passed by",
+    file: `${src}/internal/pool.ts`,
+    find: "    if (this.self !== this) return undefined\n",
+    replace: "",
+    test: inPool(
+      "immediate",
+      "MapPool > what is idle > is lent by a pool of the user's that delegates to one of this package"
+    )
+  },
+  {
+    name: "an observer that closes a loan's scope leaves the loan for ever",
+    file: `${src}/internal/connectionQueue.ts`,
+    find: `    loan.phase = "lent"
+    if (this.connections.observers.watchesLoans) {`,
+    replace: `    queueMicrotask(() => (loan.phase = "lent"))
+    if (this.connections.observers.watchesLoans) {`,
+    test: inPool(
+      "immediate",
+      "MapPool > what is idle > A1 an observer that closes the scope of the loan it is told of leaves nothing lent: get"
+    )
+  },
+  {
+    name: "an interrupted caller dies of the way to the other side",
+    file: `${src}/internal/twoSides.ts`,
+    find: "return Effect.uninterruptibleMask((restore) =>",
+    replace: "return ((f: (restore: <X>(x: X) => X) => Effect.Effect<A, E2, R>) => f((x) => x))((restore) =>",
+    test: inPool(
+      "NegotiatePool",
+      "NegotiatePool > errors and interruption > N4 a caller that is interrupted on its way to the other side ends as interrupted, at whatever operation"
+    )
+  },
+  {
+    name: "while one side of a negotiation drains the other one lends",
+    file: `${src}/internal/twoSides.ts`,
+    find: "      this.draining = true\n",
+    replace: "",
+    test: inPool(
+      "NegotiatePool.close",
+      "NegotiatePool > closing the scope > A8 from the moment a drain begins neither side lends, whichever closes first"
+    )
+  },
+  {
     name: "a negotiation keeps what it lent at once",
     file: `${src}/internal/immediate.ts`,
     find: "if (loan !== undefined) loan.lender.end(loan)",
@@ -262,8 +341,8 @@ const immediate: ReadonlyArray<Mutation> = [
   {
     name: "a key that is lent at once does not count as used",
     file: `${src}/MapPool.ts`,
-    find: "    this.touch(entry)\n    return leaseAtOnce",
-    replace: "    return leaseAtOnce",
+    find: "    this.touch(entry)\n    const lease",
+    replace: "    const lease",
     test: inPool("MapPool.keys", "MapPool > maxKeys > M3 a key counts as used when get and lease borrow from it, too")
   },
   {

@@ -261,14 +261,17 @@ class Keyed<Target, Key, Conn, E> implements MapPool<Target, Key, Conn, E> {
       return lease === undefined ? this.visit(target, (pool) => pool.lease()) : Effect.succeed(lease)
     })
 
-  /** What takes no waiting needs nobody to keep the key from being removed. */
   private leaseAtOnce(target: Target, fiber: Fiber.Fiber<unknown, unknown>): Lease<Conn> | undefined {
     if (this.draining) return undefined
     const found = MutableHashMap.get(this.entries, this.options.key(target))
     const entry = found._tag === "None" ? undefined : found.value
     if (entry?.pool === undefined) return undefined
+    // What is lent at once shows in the pool's stats. But an observer may be told of something before, and come back here.
+    entry.callers++
     this.touch(entry)
-    return leaseAtOnce(immediateLender(entry.pool), fiber)
+    const lease = leaseAtOnce(immediateLender(entry.pool), fiber)
+    entry.callers--
+    return lease
   }
 
   readonly use = ((...args: [Body<Conn>] | [Target, Body<Conn>]) => {

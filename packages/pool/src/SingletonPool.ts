@@ -179,12 +179,13 @@ class Singleton<Conn, E> implements Kind<Conn, E>, Lender<Conn, E | PoolError>, 
     if (connection.uses++ > 0) this.connections.reused++
     loan.held = connection
     if (this.state._tag === "Ready" && this.state.told.size > 0) this.state.told.delete(loan)
+    // Before observers are told, who may close the loan's scope.
+    loan.phase = "lent"
     if (this.connections.observers.watchesLoans) {
       this.waitEnded(loan, "served")
       loan.since = monotonic(this.connections.clock)
       this.connections.observers.borrowed(connection)
     }
-    loan.phase = "lent"
     return true
   }
 

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import type { CachePool } from "../src/CachePool.ts"
+import * as CachePool from "../src/CachePool.ts"
 import type { ConnectionPool, EvictReason, Signals } from "../src/ConnectionPool.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
 import type { TestConnection } from "../src/testing/TestConnector.ts"
@@ -28,7 +28,7 @@ const evictions = (pool: ConnectionPool<void, unknown, unknown>) =>
   })
 
 /** `count` connections that were lent once and are idle now. */
-const warm = (pool: CachePool<TestConnection, unknown>, count: number) =>
+const warm = (pool: CachePool.CachePool<TestConnection, unknown>, count: number) =>
   Effect.gen(function* () {
     const borrowers = yield* borrowMany(pool, count)
     const connections = borrowers.map((borrower) => borrower.connection())
@@ -38,6 +38,24 @@ const warm = (pool: CachePool<TestConnection, unknown>, count: number) =>
 
 describe("CachePool", () => {
   describe("isOpen", () => {
+    it.effect("A9 is asked as a method of the options, as connect, watch and validate are", () =>
+      Effect.gen(function* () {
+        const peer = TestConnector.makeUnsafe()
+        class Options {
+          readonly dead = new Set<number>()
+          readonly connect = peer.connect
+          isOpen(connection: TestConnector.TestConnection): boolean {
+            return !this.dead.has(connection.id)
+          }
+        }
+        const options = new Options()
+        const pool = yield* CachePool.make(options)
+        assert.strictEqual(yield* once(pool), "has 1")
+        options.dead.add(1)
+        assert.strictEqual(yield* once(pool), "has 2")
+      })
+    )
+
     it.effect("A9 is checked at borrow: a connection found closed is evicted and another one lent", () =>
       Effect.gen(function* () {
         const { peer, pool } = yield* cache()

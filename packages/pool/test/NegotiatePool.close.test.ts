@@ -11,7 +11,7 @@ import * as SharedPool from "../src/SharedPool.ts"
 import { hang } from "../src/testing/TestConnector.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
 import { inScope } from "./support/kinds.ts"
-import { borrow, borrowMany, once, settle, states } from "./support/scene.ts"
+import { borrow, borrowMany, describeExit, once, settle, states } from "./support/scene.ts"
 
 const drainDeadline = "10 seconds"
 
@@ -44,6 +44,26 @@ describe("NegotiatePool", () => {
         yield* onUpgrade.leave
         yield* TestClock.adjust("20 seconds")
         assert.deepStrictEqual([newcomer, closing.pollUnsafe() !== undefined, peer.live()], ["Closed", true, 0])
+      })
+    )
+
+    it.effect("A8 from the moment a drain begins neither side lends, whichever closes first", () =>
+      Effect.gen(function* () {
+        const peer = TestConnector.makeUnsafe()
+        const { pool } = yield* scoped(peer)
+        const [first, second] = [yield* borrow(pool), yield* borrow(pool)]
+        assert.deepStrictEqual(states(first, second), ["has 1", "has 2"])
+        yield* first.leave
+        yield* second.leave
+        const seen: Array<string> = []
+        yield* pool.observe({
+          evicted: () => {
+            const calls = [pool.use(() => Effect.void), Effect.scoped(pool.get()), Effect.scoped(pool.lease())]
+            for (const call of calls) seen.push(describeExit(Effect.runSyncExit(call)))
+          }
+        })
+        yield* pool.drain()
+        assert.deepStrictEqual(seen, Array(6).fill("Closed"))
       })
     )
 

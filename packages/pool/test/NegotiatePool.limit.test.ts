@@ -255,7 +255,7 @@ describe("NegotiatePool", () => {
               for (let i = 0; i < turns; i++) yield* Effect.yieldNow
               yield* first.interrupt
               // Yielding at every third operation takes many turns.
-              yield* Effect.repeat(settle, { times: 5 })
+              yield* Effect.repeat(settle, { times: 12 })
               assert.deepStrictEqual([states(second), (yield* limit.stats).used], [["has 1"], 1], where)
               yield* second.interrupt
               assert.deepStrictEqual([yield* once(pool), most(), (yield* limit.stats).used], ["has 1", 1, 1], where)

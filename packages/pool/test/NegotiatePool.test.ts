@@ -25,6 +25,7 @@ import {
   borrow,
   borrowLater,
   borrowMany,
+  describeExit,
   everySecond,
   fiberCounter,
   gates,
@@ -983,6 +984,33 @@ describe("NegotiatePool", () => {
         peer.script(TestConnector.die(new Error("no dns")))
         assert.strictEqual(yield* once(pool), "die no dns")
       })
+    )
+
+    it.effect(
+      "N4 a caller that is interrupted on its way to the other side ends as interrupted, at whatever operation",
+      () =>
+        Effect.gen(function* () {
+          const seen = new Set<string>()
+          for (let budget = 3; budget < 24; budget++) {
+            for (let turn = 0; turn < 14; turn++) {
+              const run = Effect.gen(function* () {
+                const { pool } = yield* negotiated({ upgrades: never })
+                const limited = Effect.provideService(
+                  pool.use(() => Effect.never),
+                  Scheduler.MaxOpsBeforeYield,
+                  budget
+                )
+                const fiber = yield* Effect.forkChild(limited)
+                for (let i = 0; i < turn; i++) yield* Effect.yieldNow
+                fiber.interruptUnsafe()
+                yield* settle
+                seen.add(describeExit(fiber.pollUnsafe()!))
+              })
+              yield* Effect.scoped(run)
+            }
+          }
+          assert.deepStrictEqual([...seen], ["interrupted"])
+        })
     )
 
     it.effect("N4 errors of a body pass unchanged, defects, too", () =>

@@ -18,7 +18,8 @@ export class Checks<Conn> {
   private guards: ReadonlyArray<Keep<Conn>> = none
 
   constructor(options: PoolOptions<Conn, any, unknown, unknown>, settings: Settings<any>, clock: Clock) {
-    this.isOpen = options.isOpen
+    // As a method of the options, which may be an object of a class.
+    if (options.isOpen !== undefined) this.isOpen = (connection) => options.isOpen!(connection)
     this.validates = options.validate !== undefined
     this.validateAfter = settings.validateAfter
     this.clock = clock

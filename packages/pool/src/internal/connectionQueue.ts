@@ -163,12 +163,14 @@ export abstract class ConnectionQueue<Conn, E> implements Kind<Conn, E>, Lender<
     connection.fresh = false
     if (connection.uses++ > 0) this.connections.reused++
     loan.held = connection
+    const { phase } = loan
+    // Before observers are told, who may close the loan's scope.
+    loan.phase = "lent"
     if (this.connections.observers.watchesLoans) {
-      if (loan.phase === "settled") this.waitEnded(loan, "served")
+      if (phase === "settled") this.waitEnded(loan, "served")
       loan.since = monotonic(this.connections.clock)
       this.connections.observers.borrowed(connection)
     }
-    loan.phase = "lent"
   }
 
   // ---------------------------------------------------------------------------

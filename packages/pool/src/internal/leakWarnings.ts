@@ -15,6 +15,19 @@ interface Taken {
   readonly where: Error
 }
 
+/** The depth at which callers are found below what this package and Effect put on the stack. */
+const depth = 40
+
+/** Where this is called. */
+export const here = (): Error => {
+  const { stackTraceLimit } = Error
+  // Not an assignment, which throws where the realm is frozen.
+  Reflect.set(Error, "stackTraceLimit", Math.max(stackTraceLimit, depth))
+  const where = new Error("taken")
+  Reflect.set(Error, "stackTraceLimit", stackTraceLimit)
+  return where
+}
+
 export class LeakWarnings {
   private readonly loans = new Map<Loan<any, any>, Taken>()
   private readonly after: number
@@ -32,17 +45,22 @@ export class LeakWarnings {
     this.alarm = new Alarm(run, clock, () => this.warn())
   }
 
-  /** `lender`, with each loan's place remembered from the moment it is lent to its end. */
-  watch<Conn, E>(lender: Lender<Conn, E>, where: Error): Lender<Conn, E> {
+  /**
+   * `lender`, with each loan's place remembered from the moment it is lent to its
+   * end. `where` the call was made; without it, where it is lent or begins to wait.
+   */
+  watch<Conn, E>(lender: Lender<Conn, E>, where?: Error): Lender<Conn, E> {
     return {
-      take: (loan, then) =>
-        lender.take(loan, () => {
-          this.add(loan, where)
+      take: (loan, then) => {
+        const taken = where ?? here()
+        return lender.take(loan, () => {
+          this.add(loan, taken)
           return then()
-        }),
+        })
+      },
       lendNow: (loan) => {
         const lent = lender.lendNow(loan)
-        if (lent) this.add(loan, where)
+        if (lent) this.add(loan, where ?? here())
         return lent
       },
       end: (loan) => {

@@ -13,7 +13,7 @@ import type { PoolError } from "../ConnectionPool.ts"
 import type { Connections } from "./connections.ts"
 import { Immediate } from "./immediate.ts"
 import { InnerPool } from "./innerPool.ts"
-import { LeakWarnings } from "./leakWarnings.ts"
+import { here, LeakWarnings } from "./leakWarnings.ts"
 import { type Lender, Loan } from "./loan.ts"
 import { addFinalizer } from "./scope.ts"
 import { TwoSteps } from "./twoSteps.ts"
@@ -32,6 +32,7 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E>, Immediate<C
   readonly stats: Effect.Effect<PoolStats>
   private readonly inner: Lender<Conn, E | PoolError> & InnerPool
   private readonly warnings: LeakWarnings | undefined
+  private readonly self = this
 
   constructor(lender: Lender<Conn, E | PoolError> & InnerPool, connections: Connections<Conn, E>) {
     const { leakWarning } = connections.settings
@@ -55,11 +56,13 @@ export class Pool<Conn, E> implements ConnectionPool<void, Conn, E>, Immediate<C
 
   /** The lender for one call; with leak warnings on, one that knows where the call was made. */
   lender(): Lender<Conn, E | PoolError> {
-    return this.warnings === undefined ? this.inner : this.warnings.watch(this.inner, new Error("taken"))
+    return this.warnings === undefined ? this.inner : this.warnings.watch(this.inner, here())
   }
 
-  [Immediate](): Lender<Conn, E | PoolError> {
-    return this.lender()
+  [Immediate](): Lender<Conn, E | PoolError> | undefined {
+    // A pool that delegates to this one wants to be asked itself.
+    if (this.self !== this) return undefined
+    return this.warnings === undefined ? this.inner : this.warnings.watch(this.inner)
   }
 
   /** The pool for a caller who has waited in another one since `start`, in monotonic milliseconds. */

@@ -8,7 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { pipeArguments } from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
-import type { ConnectionPool, Keep, Lease, Observer, PoolError, PoolStats, Use } from "../ConnectionPool.ts"
+import type { ConnectionPool, Keep, Lease, Observer, PoolStats, Use } from "../ConnectionPool.ts"
+import { Closed, PoolError } from "../ConnectionPool.ts"
 import type { Negotiation, Side } from "./negotiation.ts"
 import type { Run } from "./alarm.ts"
 import { Immediate, immediateLender, leaseAtOnce, UseAtOnce } from "./immediate.ts"
@@ -36,6 +37,10 @@ export const makePart = <A, EA, Conn, E>(
 
 type Body<Conn> = (connection: Conn, lease: Lease<Conn>) => Effect.Effect<any, any, any>
 
+const closed: Effect.Effect<never, PoolError> = Effect.suspend(() =>
+  Effect.fail(new PoolError({ reason: new Closed() }))
+)
+
 export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E>, Immediate<Conn, E | PoolError> {
   private readonly negotiation: Negotiation<unknown, unknown>
   private readonly sides: { readonly [S in Side]: Part<Conn, E> }
@@ -44,6 +49,9 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E>, Immedia
   /** Sides that callers are on their way to. */
   private readonly expecting = new Set<Side>()
   private following = false
+  private draining = false
+  /** A pool that delegates to this one wants to be asked itself. */
+  private readonly self = this
 
   constructor(
     negotiation: Negotiation<any, any>,
@@ -109,12 +117,15 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E>, Immedia
 
   private route<A, E2, R>(
     f: (pool: ConnectionPool<void, Conn, E>) => Effect.Effect<A, E2, R>
-  ): Effect.Effect<A, E2, R> {
-    return Effect.suspend(() => this.call(this.pick(), f))
+  ): Effect.Effect<A, E2 | PoolError, R> {
+    // One side begins to drain before the other, and tells observers.
+    return Effect.suspend((): Effect.Effect<A, E2 | PoolError, R> =>
+      this.draining ? closed : this.call(this.pick(), f)
+    )
   }
 
   [Immediate](): Lender<Conn, E | PoolError> | undefined {
-    return immediateLender(this.sides[this.pick()].pool)
+    return this.self === this && !this.draining ? immediateLender(this.sides[this.pick()].pool) : undefined
   }
 
   private pick(): Side {
@@ -137,12 +148,15 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E>, Immedia
     start?: number | undefined
   ): Effect.Effect<A, E2, R> {
     const { pool, waitingSince } = this.sides[side]
-    return Effect.catchCause(f(start === undefined ? pool : waitingSince(start)), (cause) => {
-      const redirect = redirectOf(cause)
-      if (redirect === undefined || redirect.owner !== this.negotiation) return Effect.failCause(cause)
-      if (redirect.failure !== undefined) return Effect.failCause(redirect.failure as Cause<E2>)
-      return this.call(side === "upgrade" ? "fallback" : "upgrade", f, redirect.start ?? start)
-    })
+    // A fiber that is interrupted would not catch what is only meant for this place.
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.catchCause(restore(f(start === undefined ? pool : waitingSince(start))), (cause) => {
+        const redirect = redirectOf(cause)
+        if (redirect === undefined || redirect.owner !== this.negotiation) return Effect.failCause(cause)
+        if (redirect.failure !== undefined) return Effect.failCause(redirect.failure as Cause<E2>)
+        return restore(this.call(side === "upgrade" ? "fallback" : "upgrade", f, redirect.start ?? start))
+      })
+    )
   }
 
   // ---------------------------------------------------------------------------
@@ -165,6 +179,7 @@ export class TwoSides<Conn, E> implements ConnectionPool<void, Conn, E>, Immedia
   readonly drain = (options?: { readonly deadline?: Duration.Input | undefined }): Effect.Effect<void> =>
     // On fibers of the pool's: whoever asked may be interrupted, what has begun must not be.
     Effect.suspend(() => {
+      this.draining = true
       for (const side of [this.inner.upgrade, this.inner.fallback]) side.stopAsking()
       return Effect.asVoid(
         Fiber.awaitAll([
