@@ -229,7 +229,9 @@ class Policy {
   /** Multiples of the golden ratio spread any run of ids evenly over the jitter (Knuth, TAOCP 3, 6.4). */
   private lifetimeOf(info: ConnectionInfo): number {
     if (this.jitter === 0 || this.maxLifetime === Infinity) return this.maxLifetime
-    const share = (this.seed + info.id * 0.618033988749895) % 1
+    const turns = this.seed + info.id * 0.618033988749895
+    // Not `% 1`, which takes most of a look.
+    const share = turns - Math.floor(turns)
     return this.maxLifetime * (1 - this.jitter * share)
   }
 
