@@ -27,8 +27,8 @@ const expire: ReadonlyArray<Mutation> = [
   {
     name: "a connection's lifetime is drawn anew at each look",
     file: `${src}/ExpirePool.ts`,
-    find: "const share = (this.seed + info.id * 0.618033988749895) % 1",
-    replace: "const share = Math.random()",
+    find: "const turns = this.seed + info.id * 0.618033988749895",
+    replace: "const turns = Math.random()",
     test: inPool(
       "ExpirePool",
       "ExpirePool > maxLifetime > E1 a connection's own lifetime does not change while it lives"
