@@ -98,6 +98,8 @@ const read = (log: string) => {
     const request = requests.get(key) ?? { connection, method: "", path: "" }
     requests.set(key, name === "path" ? { ...request, path: value } : { ...request, method: value })
   }
-  const seen: ReadonlyArray<Seen> = [...requests.values()].map((request) => ({ ...request, protocol: "HTTP/2.0" }))
+  // It logs a field at a time, and may be killed between two.
+  const logged = [...requests.values()].filter(({ method, path }) => method !== "" && path !== "")
+  const seen: ReadonlyArray<Seen> = logged.map((request) => ({ ...request, protocol: "HTTP/2.0" }))
   return { opened, closed, seen }
 }
