@@ -200,7 +200,7 @@ const limit: ReadonlyArray<Mutation> = [
     name: "a waiter gets an adopted connection although its limit is full",
     file: `${src}/internal/memoryLimit.ts`,
     find: "return victim !== undefined\n  }\n\n  want",
-    replace: "return true\n  }\n\n  readonly want",
+    replace: "return true\n  }\n\n  want",
     test: inPool(
       "CachePool.adopt",
       "CachePool > adopt > C8 M4 at a full shared limit with nothing idle not even a waiter gets it"
