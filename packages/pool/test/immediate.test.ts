@@ -12,11 +12,9 @@ import * as TestConsole from "effect/testing/TestConsole"
 import * as CachePool from "../src/CachePool.ts"
 import type { ConnectionPool } from "../src/ConnectionPool.ts"
 import * as MapPool from "../src/MapPool.ts"
-import * as NegotiatePool from "../src/NegotiatePool.ts"
-import * as SharedPool from "../src/SharedPool.ts"
 import type * as TestConnector from "../src/testing/TestConnector.ts"
 import type { TestConnection, TestConnectError } from "../src/testing/TestConnector.ts"
-import { at, keyed, over } from "./support/kinds.ts"
+import { at, keyed, neverShared, over } from "./support/kinds.ts"
 import { borrow, borrowMany, describeExit, once, settle } from "./support/scene.ts"
 
 type Pool = ConnectionPool<void, TestConnection, TestConnectError>
@@ -31,18 +29,7 @@ type Make = (
 
 const same = (pool: Pool): Pool => pool
 
-const merged = (
-  { connect, options: { isOpen, watch } }: TestConnector.TestConnector,
-  { around = same, ...options }: Given
-) =>
-  NegotiatePool.makeMerged({
-    connect,
-    inspect: () => false,
-    upgrade: (connect) => SharedPool.make({ isOpen, watch, ...options, connect, concurrency: 2 }),
-    fallback: (connect) => Effect.map(CachePool.make({ isOpen, watch, ...options, connect }), around)
-  })
-
-const negotiation: Make = (given = {}) => over((peer) => merged(peer, given))
+const negotiation: Make = ({ around, ...options } = {}) => over((peer) => neverShared(peer, options, around))
 
 const mapOf: Make = ({ around = same, ...options } = {}) =>
   Effect.map(
@@ -55,9 +42,9 @@ const mapOf: Make = ({ around = same, ...options } = {}) =>
     ({ peer, pool }) => ({ peer, pool: at(pool, "a") })
   )
 
-const mapOfNegotiations: Make = (given = {}) =>
+const mapOfNegotiations: Make = ({ around, ...options } = {}) =>
   Effect.map(
-    over((peer) => MapPool.make({ key: String, pool: () => merged(peer, given) })),
+    over((peer) => MapPool.make({ key: String, pool: () => neverShared(peer, options, around) })),
     ({ peer, pool }) => ({ peer, pool: at(pool, "a") })
   )
 

@@ -3,14 +3,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import * as CachePool from "../src/CachePool.ts"
 import * as MapPool from "../src/MapPool.ts"
-import * as NegotiatePool from "../src/NegotiatePool.ts"
-import * as SharedPool from "../src/SharedPool.ts"
 import { addFinalizer, removeFinalizer } from "../src/internal/scope.ts"
 import { fail, hang } from "../src/testing/TestConnector.ts"
 import * as TestConnector from "../src/testing/TestConnector.ts"
-import { at, type CacheOptions, over } from "./support/kinds.ts"
+import { at, type CacheOptions, neverShared, over } from "./support/kinds.ts"
 import { borrow, cache, singleton } from "./support/scene.ts"
 
 /** How many finalizers a scope holds. */
@@ -107,22 +104,13 @@ describe("internal/scope", () => {
   )
 })
 
-/** A negotiation that finds connections which are not shared. */
-const negotiation = (options: CacheOptions, peer: TestConnector.TestConnector) =>
-  NegotiatePool.makeMerged({
-    connect: peer.connect,
-    inspect: () => false,
-    upgrade: (connect) => SharedPool.make({ concurrency: 100, ...peer.options, ...options, connect }),
-    fallback: (connect) => CachePool.make({ ...peer.options, ...options, connect })
-  })
-
 const negotiated = (options: CacheOptions = {}, peer = TestConnector.makeUnsafe()) =>
-  over(() => negotiation(options, peer), peer)
+  over(() => neverShared(peer, options), peer)
 
 /** A map of one key, as a pool for that key. */
 const mapped = (options: CacheOptions = {}, peer = TestConnector.makeUnsafe()) =>
   Effect.map(
-    over(() => MapPool.make({ key: String, pool: () => negotiation(options, peer) }), peer),
+    over(() => MapPool.make({ key: String, pool: () => neverShared(peer, options) }), peer),
     ({ pool, peer }) => ({ pool: at(pool, "a"), peer })
   )
 

@@ -10,6 +10,7 @@ import * as Scope from "effect/Scope"
 import * as CachePool from "../../src/CachePool.ts"
 import type { Any, ConnectionPool, Observer, Signals } from "../../src/ConnectionPool.ts"
 import * as MapPool from "../../src/MapPool.ts"
+import * as NegotiatePool from "../../src/NegotiatePool.ts"
 import * as SharedPool from "../../src/SharedPool.ts"
 import * as TestConnector from "../../src/testing/TestConnector.ts"
 import { checkClosed } from "./scene.ts"
@@ -39,6 +40,19 @@ export const over = <P extends Any>(
 /** A shared pool over a peer whose connections admit 100 borrowers each where `options` do not say otherwise. */
 export const shared = (options: SharedOptions = {}, peer: Peer = TestConnector.makeUnsafe()) =>
   over(() => SharedPool.make({ concurrency: 100, ...peer.options, ...options }), peer)
+
+/** A negotiation over a peer that finds connections which are not shared; `around` is what the user puts around the fallback. */
+export const neverShared = (
+  { connect, options: { isOpen, watch } }: Peer,
+  options: CacheOptions = {},
+  around: (pool: ConnectionPool<void, Conn, ConnError>) => ConnectionPool<void, Conn, ConnError> = (pool) => pool
+) =>
+  NegotiatePool.makeMerged({
+    connect,
+    inspect: () => false,
+    upgrade: (connect) => SharedPool.make({ concurrency: 100, isOpen, watch, ...options, connect }),
+    fallback: (connect) => Effect.map(CachePool.make({ isOpen, watch, ...options, connect }), around)
+  })
 
 /** A pool in a scope of its own, with what closes that scope. */
 export const inScope = <P extends Any>(
