@@ -230,7 +230,7 @@ class Policy {
   private lifetimeOf(info: ConnectionInfo): number {
     if (this.jitter === 0 || this.maxLifetime === Infinity) return this.maxLifetime
     const turns = this.seed + info.id * 0.618033988749895
-    // Not `% 1`, which takes most of a look.
+    // Not `% 1`, which is slow enough to show in a look at many connections.
     const share = turns - Math.floor(turns)
     return this.maxLifetime * (1 - this.jitter * share)
   }
